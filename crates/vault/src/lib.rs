@@ -1,1 +1,30 @@
-//! vault
+//! The vault: a region's encrypted, deduplicated, write-once store for one key domain.
+#![forbid(unsafe_code)]
+
+pub mod backup;
+pub mod card;
+pub mod codec;
+pub mod crash;
+pub mod cut;
+pub mod error;
+pub mod head;
+pub mod ids;
+pub mod index;
+pub mod kek;
+pub mod keys;
+pub mod ledger;
+pub mod manifest;
+pub mod object;
+pub mod pack;
+pub mod packer;
+pub mod receipt;
+pub mod recovery;
+pub mod restore;
+pub mod seams;
+pub mod signed;
+pub mod state;
+pub mod store;
+pub mod transfer;
+pub mod tree;
+pub mod vault;
+pub mod wrap;
