@@ -1,1 +1,19 @@
-//! model
+//! The nouns and rules of Antipode as pure values: ids, policies, schedules, retention, the lives of
+//! checkpoint items and replication records. `model` cannot fail to reach a network, a clock or a
+//! disk because it has none; every rule here is a function that a table can test.
+//!
+//! Start with [`checkpoint`] and [`replication`]; they tell the product's story.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod grant;
+pub mod identity;
+pub mod ids;
+pub mod policy;
+pub mod replication;
+pub mod restore;
+pub mod retention;
+pub mod schedule;
+pub mod server;
+pub mod text;
+pub mod time;
