@@ -1,1 +1,187 @@
-//! kek
+//! The region's key-encrypting key, and the bundles of domain keys sealed under it.
+//!
+//! The KEK lies in a file outside the data directory and the store. Under it are sealed key bundles
+//! (kind 6, one revision of one domain's keys each) and state objects (kind 7). Losing it costs no
+//! backup as long as the recovery kit exists; leaking it opens every domain of the region.
+
+use std::path::Path;
+
+use crate::codec::{Decoder, Encoder};
+use crate::error::VaultError;
+use crate::ids::{Address, DedupId, DomainId, Epoch, Kind};
+use crate::key_file::{create_key_file, load_key_file};
+use crate::keys::{DomainKeys, EPOCH_COUNT_MAX, EpochKeys, KeyRing, ObjectKeys, Secret};
+use crate::object::{Expected, Opener, Sealed, Sealer};
+use crate::seams::Entropy;
+
+const BUNDLE_MAGIC: &[u8] = b"APB1";
+
+/// The word in the key file.
+const FILE_LABEL: &str = "kek";
+
+/// A region's key-encrypting key.
+#[derive(Clone, Debug)]
+pub struct Kek {
+    keys: ObjectKeys,
+}
+
+impl Kek {
+    /// Takes a key over; for key sources other than a file.
+    pub fn new(secret: &Secret) -> Kek {
+        Kek { keys: ObjectKeys::derive("region", secret, DomainId::ZERO, Epoch::NONE) }
+    }
+
+    /// Makes a new key and its file, which must not exist. Durable when this returns.
+    ///
+    /// # Errors
+    /// `KeyFile`.
+    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Kek, VaultError> {
+        let secret = Secret::generate(entropy);
+        create_key_file(path, FILE_LABEL, secret.expose())?;
+        Ok(Kek::new(&secret))
+    }
+
+    /// Reads the key from its file.
+    ///
+    /// # Errors
+    /// `KeyFile` when it is missing, damaged, or open to others than its owner.
+    pub fn load(path: &Path) -> Result<Kek, VaultError> {
+        let secret = load_key_file::<32>(path, FILE_LABEL)?;
+        Ok(Kek::new(&Secret::new(*secret)))
+    }
+
+    /// The keys under which key bundles and state objects are sealed.
+    pub fn sealing_keys(&self) -> &ObjectKeys {
+        &self.keys
+    }
+
+    /// Seals all keys of a domain into one key bundle, appended to `out`.
+    ///
+    /// # Errors
+    /// None that sound keys could cause; see [`Sealer::seal`].
+    pub fn seal_bundle(&self, keys: &DomainKeys, out: &mut Vec<u8>) -> Result<Sealed, VaultError> {
+        let mut encoder = Encoder::new();
+        encoder.fixed(BUNDLE_MAGIC).u16(0).fixed(keys.domain().as_bytes());
+        encoder.option(keys.secrets().ok(), |encoder, secrets| {
+            encoder.fixed(secrets.identity().expose());
+        });
+        let epochs: Vec<_> = keys.epochs().collect();
+        encoder.list(&epochs, |encoder, (epoch, keys)| {
+            encoder.u32(epoch.0);
+            encoder.option(keys.data.as_ref(), |encoder, data| {
+                encoder.fixed(data.expose());
+            });
+            encoder.fixed(keys.structure.expose());
+        });
+        let plaintext = zeroize::Zeroizing::new(encoder.finish());
+        Sealer::new()?.seal(&self.keys, Kind::KeyBundle, 0, &plaintext, out)
+    }
+
+    /// Opens a key bundle.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is damaged or sealed under another KEK, `BadFormat` when it does not decode.
+    pub fn open_bundle(&self, stored: &[u8]) -> Result<DomainKeys, VaultError> {
+        let address = Address(*blake3::hash(stored).as_bytes());
+        let mut plaintext = zeroize::Zeroizing::new(Vec::new());
+        Opener::new()?.open(self, &Expected::object(Kind::KeyBundle, address), stored, &mut plaintext)?;
+        decode_bundle(&plaintext)
+    }
+}
+
+impl KeyRing for Kek {
+    fn object_keys(&self, kind: Kind, domain: DomainId, epoch: Epoch) -> Result<&ObjectKeys, VaultError> {
+        let is_ours = matches!(kind, Kind::KeyBundle | Kind::RegionState) && domain.is_zero() && epoch == Epoch::NONE;
+        if is_ours { Ok(&self.keys) } else { Err(VaultError::KeyMissing { domain, epoch }) }
+    }
+
+    fn dedup_id(&self, _plaintext: &[u8]) -> Option<DedupId> {
+        None
+    }
+}
+
+fn decode_bundle(plaintext: &[u8]) -> Result<DomainKeys, VaultError> {
+    let secret = |decoder: &mut Decoder<'_>| decoder.fixed().map(Secret::new);
+    let mut decoder = Decoder::new("key bundle", plaintext);
+    decoder.expect(BUNDLE_MAGIC, "another magic")?;
+    decoder.expect(&[0, 0], "another version")?;
+    let domain = DomainId(decoder.fixed()?);
+    let mut keys = match decoder.option(secret)? {
+        Some(identity) => DomainKeys::restorable(domain, identity),
+        None => DomainKeys::sealed(domain),
+    };
+    for _ in 0..decoder.count(EPOCH_COUNT_MAX, 37)? {
+        let epoch = Epoch(decoder.u32()?);
+        if epoch <= keys.current_epoch() {
+            return Err(decoder.bad("epochs do not ascend"));
+        }
+        let data = decoder.option(secret)?;
+        let structure = secret(&mut decoder)?;
+        keys.add_epoch(epoch, EpochKeys { data, structure })?;
+    }
+    decoder.finish()?;
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seams::SeededEntropy;
+
+    fn bundle(kek: &Kek, keys: &DomainKeys) -> Vec<u8> {
+        let mut stored = Vec::new();
+        kek.seal_bundle(keys, &mut stored).unwrap();
+        stored
+    }
+
+    fn assert_same(left: &DomainKeys, right: &DomainKeys) {
+        assert_eq!(left.domain(), right.domain());
+        let identity = |keys: &DomainKeys| keys.secrets().ok().map(|secrets| secrets.identity().clone());
+        assert_eq!(identity(left), identity(right));
+        let epochs = |keys: &DomainKeys| -> Vec<_> {
+            keys.epochs().map(|(epoch, keys)| (epoch, keys.data.clone(), keys.structure.clone())).collect()
+        };
+        assert_eq!(epochs(left), epochs(right));
+    }
+
+    #[test]
+    fn a_bundle_gives_back_every_key() {
+        let entropy = SeededEntropy::new(1);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kek");
+        let kek = Kek::create(&path, &entropy).unwrap();
+        let mut keys = DomainKeys::generate(&entropy);
+        keys.begin_epoch(&entropy).unwrap();
+        let stored = bundle(&kek, &keys);
+        assert_same(&Kek::load(&path).unwrap().open_bundle(&stored).unwrap(), &keys);
+
+        let mut sealed = DomainKeys::sealed(keys.domain());
+        let structure = keys.epoch_keys(Epoch(1)).unwrap().structure.clone();
+        sealed.add_epoch(Epoch(1), EpochKeys { data: None, structure }).unwrap();
+        assert_same(&kek.open_bundle(&bundle(&kek, &sealed)).unwrap(), &sealed);
+    }
+
+    #[test]
+    fn another_kek_and_every_damaged_byte_are_refused() {
+        let entropy = SeededEntropy::new(2);
+        let kek = Kek::new(&Secret::generate(&entropy));
+        let stored = bundle(&kek, &DomainKeys::generate(&entropy));
+        assert!(Kek::new(&Secret::generate(&entropy)).open_bundle(&stored).is_err());
+        for position in 0..stored.len() {
+            let mut damaged = stored.clone();
+            damaged[position] ^= 0x40;
+            assert!(kek.open_bundle(&damaged).is_err(), "byte {position}");
+            assert!(kek.open_bundle(&stored[..position]).is_err(), "{position} bytes");
+        }
+    }
+
+    #[test]
+    fn a_bundle_whose_epochs_do_not_ascend_is_refused() {
+        let mut encoder = Encoder::new();
+        encoder.fixed(BUNDLE_MAGIC).u16(0).fixed(&[1; 16]).bool(false).count(2);
+        for _ in 0..2 {
+            encoder.u32(1).bool(false).fixed(&[2; 32]);
+        }
+        assert!(decode_bundle(encoder.as_slice()).is_err());
+    }
+}

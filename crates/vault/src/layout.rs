@@ -1,0 +1,177 @@
+//! The names of everything in an object store, in one place.
+//!
+//! Names are made of `[a-z0-9._-]` and `/`. Everything is written once under a name that is never
+//! used again; only deletion takes names away. `docs/format.md`, "Names in the store".
+
+use crate::error::VaultError;
+use crate::ids::{DomainId, Epoch, Incarnation, KeyId, ManifestDigest, PackNumber, RegionId, from_hex, to_hex};
+
+/// Tells that a directory or bucket is a store of ours, and of which version.
+pub const FORMAT_NAME: &str = "format";
+/// What lies under [`FORMAT_NAME`].
+pub const FORMAT_CONTENT: &[u8] = b"antipode store 0\n";
+/// Prefix of all region cards.
+pub const CARDS_PREFIX: &str = "cards/";
+/// Prefix of all pins.
+pub const PINS_PREFIX: &str = "pins/";
+/// Prefix of all vaults.
+pub const VAULTS_PREFIX: &str = "vaults/";
+/// Prefix of all key bundles.
+pub const KEYS_PREFIX: &str = "keys/";
+/// Prefix of all state objects.
+pub const STATE_PREFIX: &str = "state/";
+
+/// The name of a region's card.
+pub fn card_name(region: RegionId, serial: u64) -> String {
+    format!("{CARDS_PREFIX}{region}/{serial:08}.card")
+}
+
+/// The name of the pin by which this region vouches for a peer's root key.
+pub fn pin_name(peer: RegionId) -> String {
+    format!("{PINS_PREFIX}{peer}.pin")
+}
+
+/// Prefix of everything of one vault.
+pub fn vault_prefix(domain: DomainId) -> String {
+    format!("{VAULTS_PREFIX}{domain}/")
+}
+
+/// The name of a vault's properties.
+pub fn properties_name(domain: DomainId) -> String {
+    format!("{VAULTS_PREFIX}{domain}/properties")
+}
+
+/// Prefix of a vault's packs.
+pub fn packs_prefix(domain: DomainId) -> String {
+    format!("{VAULTS_PREFIX}{domain}/packs/")
+}
+
+/// Prefix of a vault's manifests.
+pub fn manifests_prefix(domain: DomainId) -> String {
+    format!("{VAULTS_PREFIX}{domain}/manifests/")
+}
+
+/// The name of a manifest.
+pub fn manifest_name(domain: DomainId, digest: ManifestDigest) -> String {
+    format!("{VAULTS_PREFIX}{domain}/manifests/{digest}.manifest")
+}
+
+/// Prefix of a vault's wraps.
+pub fn wraps_prefix(domain: DomainId) -> String {
+    format!("{VAULTS_PREFIX}{domain}/wraps/")
+}
+
+/// What names a wrap. A vault holds at most one for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WrapName {
+    /// The key domain.
+    pub domain: DomainId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The number of the role.
+    pub role: u8,
+    /// The key that can open it.
+    pub recipient: KeyId,
+    /// The digest of the keys inside.
+    pub key_check: [u8; 32],
+}
+
+/// The name of a wrap.
+pub fn wrap_name(wrap: &WrapName) -> String {
+    let WrapName { domain, epoch, role, recipient, key_check } = wrap;
+    format!("{VAULTS_PREFIX}{domain}/wraps/{:08}-{role}-{recipient}-{}.wrap", epoch.0, to_hex(key_check))
+}
+
+/// Prefix of the key bundles of a domain.
+pub fn bundles_prefix(domain: DomainId) -> String {
+    format!("{KEYS_PREFIX}{domain}-")
+}
+
+/// The name of one revision of a domain's key bundle; the highest revision counts.
+pub fn bundle_name(domain: DomainId, revision: u64) -> String {
+    format!("{KEYS_PREFIX}{domain}-{revision:08}.bundle")
+}
+
+/// The revision in the name of a key bundle of this domain, if it is one.
+pub fn bundle_revision(domain: DomainId, name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(&bundles_prefix(domain))?.strip_suffix(".bundle")?;
+    digits.parse().ok().filter(|revision| bundle_name(domain, *revision) == name)
+}
+
+/// The name of a state object.
+pub fn state_name(incarnation: Incarnation, sequence: u64) -> String {
+    format!("{STATE_PREFIX}{}-{sequence:016}.state", to_hex(&incarnation.0[..4]))
+}
+
+/// The name of a pack inside its vault: the number that the catalog reserved and the first bytes of the
+/// incarnation that did, so that a rolled-back catalog cannot name two packs alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackName {
+    /// The reserved number.
+    pub number: PackNumber,
+    /// The first four bytes of the incarnation.
+    pub incarnation: [u8; 4],
+}
+
+impl PackName {
+    /// The name of the pack with this number in this incarnation.
+    pub fn new(number: PackNumber, incarnation: Incarnation) -> PackName {
+        let [a, b, c, d, ..] = incarnation.0;
+        PackName { number, incarnation: [a, b, c, d] }
+    }
+
+    /// The last part of the store name, which the pack itself repeats under seal.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.pack", self.number, to_hex(&self.incarnation))
+    }
+
+    /// The whole store name.
+    pub fn store_name(&self, domain: DomainId) -> String {
+        format!("{}{}", packs_prefix(domain), self.file_name())
+    }
+
+    /// Parses [`PackName::file_name`].
+    ///
+    /// # Errors
+    /// `BadFormat` for any other spelling.
+    pub fn parse(file_name: &str) -> Result<PackName, VaultError> {
+        let parse = || {
+            let (number, incarnation) = file_name.strip_suffix(".pack")?.split_once('-')?;
+            let number = PackNumber(u64::from_be_bytes(from_hex(number).ok()?));
+            Some(PackName { number, incarnation: from_hex(incarnation).ok()? })
+        };
+        parse().ok_or_else(|| VaultError::bad_format("pack name", file_name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_documented_ones() {
+        let domain = DomainId([0xab; 16]);
+        let hex = "ab".repeat(16);
+        let pack = PackName::new(PackNumber(0x1f), Incarnation([0xcd; 16]));
+        assert_eq!(pack.store_name(domain), format!("vaults/{hex}/packs/000000000000001f-cdcdcdcd.pack"));
+        assert_eq!(PackName::parse(&pack.file_name()).unwrap(), pack);
+        assert_eq!(card_name(RegionId([0xab; 16]), 1), format!("cards/{hex}/00000001.card"));
+        assert_eq!(bundle_name(domain, 3), format!("keys/{hex}-00000003.bundle"));
+        assert_eq!(bundle_revision(domain, &bundle_name(domain, 3)), Some(3));
+        assert_eq!(state_name(Incarnation([0xcd; 16]), 7), "state/cdcdcdcd-0000000000000007.state");
+        let wrap = WrapName { domain, epoch: Epoch(2), role: 1, recipient: KeyId([1; 16]), key_check: [2; 32] };
+        let expected = format!("vaults/{hex}/wraps/00000002-1-{}-{}.wrap", "01".repeat(16), "02".repeat(32));
+        assert_eq!(wrap_name(&wrap), expected);
+    }
+
+    #[test]
+    fn a_pack_name_has_one_spelling() {
+        for name in ["", "1-cdcdcdcd.pack", "000000000000001F-cdcdcdcd.pack", "000000000000001f-cdcdcdcd", "000000000000001f-cdcdcdc.pack"] {
+            assert!(PackName::parse(name).is_err(), "{name:?} was accepted");
+        }
+        let domain = DomainId([0xab; 16]);
+        for name in ["", "keys/x", &format!("keys/{}-3.bundle", "ab".repeat(16))] {
+            assert_eq!(bundle_revision(domain, name), None);
+        }
+    }
+}
