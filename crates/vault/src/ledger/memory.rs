@@ -186,7 +186,8 @@ impl PackLedger for MemoryLedger {
     fn live_since(&self, commit_seq: u64, limit: u32) -> Result<Vec<LedgerPack>, LedgerError> {
         let state = self.lock();
         state.require_answer()?;
-        let changed = state.packs.values().map(|pack| &pack.entry).filter(|entry| entry.commit_seq > commit_seq);
+        let changed =
+            state.packs.values().map(|pack| &pack.entry).filter(|entry| entry.commit_seq > commit_seq);
         let mut changed: Vec<LedgerPack> = changed.cloned().collect();
         changed.sort_by_key(|entry| entry.commit_seq);
         changed.truncate(limit as usize);
