@@ -106,6 +106,7 @@ macro_rules! random_id {
 id_type!(/** The BLAKE3 digest of an object's stored bytes. Zero stands for a hole in a tree. */ Address, 32);
 id_type!(/** The digest of a signed manifest, before its signature. */ ManifestDigest, 32);
 id_type!(/** A key domain: the line that deduplication and keys never cross. */ DomainId, 16);
+id_type!(/** A vault: the domain in its home region, another name for each replica of it. */ VaultId, 16);
 id_type!(/** A region: the first half of its root fingerprint. */ RegionId, 16);
 id_type!(/** A public key, signing or receiving: the first half of its fingerprint. */ KeyId, 16);
 id_type!(/** One life of a region's catalog; a rebuild takes a new one. */ Incarnation, 16);
