@@ -4,12 +4,14 @@ use std::any::Any;
 
 use super::{ObjectStore, Put, StoreError};
 
+type Part = (&'static str, fn(&dyn ObjectStore));
+
 /// Runs the suite. `make` gives a fresh, empty store and something to keep alive beside it.
 ///
 /// # Panics
 /// At the first rule that the store breaks.
 pub fn check(make: impl Fn() -> (Box<dyn ObjectStore>, Box<dyn Any>)) {
-    let parts: &[(&str, fn(&dyn ObjectStore))] = &[
+    let parts: &[Part] = &[
         ("missing names", missing_names),
         ("bad names", bad_names),
         ("write once", write_once),
