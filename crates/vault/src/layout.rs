@@ -98,6 +98,11 @@ pub fn bundle_revision(domain: DomainId, name: &str) -> Option<u64> {
     digits.parse().ok().filter(|revision| bundle_name(domain, *revision) == name)
 }
 
+/// The whole name of a pack.
+pub fn pack_name(domain: DomainId, number: PackNumber, incarnation: Incarnation) -> String {
+    PackName::new(number, incarnation).store_name(domain)
+}
+
 /// The name of a state object.
 pub fn state_name(incarnation: Incarnation, sequence: u64) -> String {
     format!("{STATE_PREFIX}{}-{sequence:016}.state", to_hex(&incarnation.0[..4]))
