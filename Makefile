@@ -1,0 +1,53 @@
+# The commands of this repository. Each prepares what it needs first (tools/prepare.sh: idempotent, installs only what
+# is missing) and builds into CARGO_TARGET_DIR when one is set, else into target/.
+#
+#   make demo         two regions on loopback: back up, replicate, erase one, restore in the other
+#   make test         format, lints and every test, suite by suite, each with a budget in minutes
+#   make lint fmt     check, or repair, the format; lints
+#   make docs         the documentation of the crates, warnings are errors
+#   make bench        the measurements of bench/, repeated
+#   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
+#   make sim-long     SEEDS=20000 FIRST_SEED=1   simulated worlds
+
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+ROUNDS ?= 200
+SEEDS ?= 20000
+FIRST_SEED ?= 1
+# More arguments for `antipode demo` and for the bench scripts.
+DEMO_ARGS ?=
+BENCH_DIR ?= $(TARGET)/bench
+
+export CARGO_TARGET_DIR := $(TARGET)
+export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
+
+.PHONY: demo test lint fmt bench docs kill-rounds sim-long prepare-build prepare-demo prepare-test
+
+prepare-build prepare-demo prepare-test: prepare-%:
+	@tools/prepare.sh $*
+
+demo: prepare-demo
+	cargo build --locked --package antipode --bin antipode
+	$(TARGET)/debug/antipode demo $(DEMO_ARGS)
+
+test: prepare-test
+	@python3 tools/suites.py test
+
+lint: prepare-build
+	@python3 tools/suites.py lint
+
+fmt: prepare-build
+	cargo fmt --all
+
+docs: prepare-build
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	@echo "documentation: $(TARGET)/doc"
+
+bench: prepare-test
+	@mkdir -p $(BENCH_DIR)
+	@set -e; for script in bench/*.sh; do echo "== $$script"; $$script $(BENCH_DIR)/$$(basename $$script .sh); done
+
+kill-rounds: prepare-test
+	@ANTIPODE_KILL_ROUNDS=$(ROUNDS) python3 tools/suites.py kill-rounds
+
+sim-long: prepare-test
+	@ANTIPODE_SIMULATION_SEEDS=$(SEEDS) ANTIPODE_SIMULATION_FIRST_SEED=$(FIRST_SEED) python3 tools/suites.py sim-long
