@@ -36,6 +36,11 @@ macro_rules! uuid_ids {
                 $name(uuid::Builder::from_random_bytes(bytes).into_uuid())
             }
 
+            /// An id from the 16 bytes that a stored format carries.
+            pub fn from_bytes(bytes: [u8; 16]) -> $name {
+                $name(Uuid::from_bytes(bytes))
+            }
+
             /// The 16 bytes of the id, as stored formats carry it.
             pub fn bytes(self) -> [u8; 16] {
                 self.0.into_bytes()
