@@ -1,21 +1,275 @@
-//! retention
-/// How long results are kept.
+//! Retention: how long results are kept, and which of them go now.
+//!
+//! [`expired`] is pure and looks at the items of one server under one operation. It promises, for any
+//! history: nothing that is held, in use, not available or inside its promised time goes; the newest
+//! available item never goes; what goes at one moment would go at any later one.
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::Datelike;
+
+use crate::checkpoint::{CheckpointItem, ItemState};
+use crate::ids::CheckpointItemId;
+use crate::time::Timestamp;
+
+/// The highest limit by count or by days.
+pub const LIMIT_MAX: i64 = 99_999;
+/// The most days, weeks, months or years of which one backup each is kept.
+pub const PERIODS_MAX: u32 = 100;
+
+/// How long results are kept, as given. Every field is optional on the wire; the default keeps all.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RetentionFields {
+    /// Keep for ever, whatever the other fields say.
+    pub permanent: bool,
+    /// Keep at most this many automatic backups of a server; 0 and -1 mean no limit.
+    pub max_backups: i64,
+    /// Keep this many days; 0 and -1 mean no limit.
+    pub duration_days: i64,
+    /// Keep in addition one automatic backup of each of the last so many days that have any.
+    pub day_backups: u32,
+    /// The same for weeks, which begin on Monday.
+    pub week_backups: u32,
+    /// The same for months.
+    pub month_backups: u32,
+    /// The same for years.
+    pub year_backups: u32,
+    /// The zone in which days, weeks, months and years begin, as `UTC+08:00`. Mandatory as soon as
+    /// one of the four is not 0.
+    pub timezone: Option<String>,
+}
+
+/// [`RetentionFields`] that were found to be in range. The default keeps everything.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Keep for ever.
-    pub permanent: bool,
-    /// Keep at most this many.
-    pub max_backups: i64,
-    /// Keep this many days.
-    pub duration_days: i64,
-    /// Newest of each of the last N days.
-    pub day_backups: u32,
-    /// Weeks.
-    pub week_backups: u32,
-    /// Months.
-    pub month_backups: u32,
-    /// Years.
-    pub year_backups: u32,
-    /// Zone of the borders, `UTC+08:00`.
-    pub timezone: Option<String>,
+    fields: RetentionFields,
+    zone_offset_seconds: i64,
+}
+
+/// A field of a retention that is out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {why}")]
+pub struct BadRetention {
+    /// The field, by its name on the wire.
+    pub field: &'static str,
+    /// The broken rule, as a sentence about the field.
+    pub why: &'static str,
+}
+
+impl Retention {
+    /// Checks the ranges of `csbs-v1-api.md` §5.3.
+    pub fn new(fields: RetentionFields) -> Result<Retention, BadRetention> {
+        let limits = [("max_backups", fields.max_backups), ("retention_duration_days", fields.duration_days)];
+        for (field, limit) in limits {
+            if !(-1..=LIMIT_MAX).contains(&limit) {
+                return Err(BadRetention { field, why: "must be -1 or a number from 0 to 99999" });
+            }
+        }
+        let periods = [
+            ("day_backups", fields.day_backups),
+            ("week_backups", fields.week_backups),
+            ("month_backups", fields.month_backups),
+            ("year_backups", fields.year_backups),
+        ];
+        for (field, count) in periods {
+            if count > PERIODS_MAX {
+                return Err(BadRetention { field, why: "must be a number from 0 to 100" });
+            }
+        }
+        let needs_zone = periods.iter().any(|(_, count)| *count > 0);
+        let zone_offset_seconds = match &fields.timezone {
+            Some(zone) => parse_zone(zone).ok_or(BadRetention {
+                field: "timezone",
+                why: "must have the form UTC+08:00, from UTC-14:00 to UTC+14:00",
+            })?,
+            None if needs_zone => {
+                let why = "must be given with day_backups, week_backups, month_backups or year_backups";
+                return Err(BadRetention { field: "timezone", why });
+            }
+            None => 0,
+        };
+        Ok(Retention { fields, zone_offset_seconds })
+    }
+
+    /// The fields as given.
+    pub fn fields(&self) -> &RetentionFields {
+        &self.fields
+    }
+
+    /// The limit by count, if there is one.
+    fn count_max(&self) -> Option<usize> {
+        usize::try_from(self.fields.max_backups).ok().filter(|count| *count > 0)
+    }
+
+    /// Whether the limit by age, if there is one, has passed for this moment.
+    fn is_too_old(&self, moment: Timestamp, now: Timestamp) -> bool {
+        let days = self.fields.duration_days;
+        days > 0 && moment.plus_days(days) <= now
+    }
+}
+
+/// The offset of `UTC±HH:MM` in seconds.
+fn parse_zone(text: &str) -> Option<i64> {
+    let (sign, clock) = match text.strip_prefix("UTC")?.split_at_checked(1)? {
+        ("+", clock) => (1, clock),
+        ("-", clock) => (-1, clock),
+        _ => return None,
+    };
+    let (hours, minutes) = clock.split_once(':')?;
+    let two_digits = |digits: &str| -> Option<i64> {
+        let is_plain = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| digits.parse().ok())?
+    };
+    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
+    let offset_minutes = hours * 60 + minutes;
+    (minutes < 60 && offset_minutes <= 14 * 60).then_some(sign * offset_minutes * 60)
+}
+
+/// When a replica arrived, and what was promised for it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it arrived, by our clock.
+    pub arrived_at: Timestamp,
+    /// Nothing expires it before this moment.
+    pub keep_until: Timestamp,
+}
+
+/// What retention looks at in one item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The item.
+    pub id: CheckpointItemId,
+    /// The moment whose data it holds; for a replica as its source signed it.
+    pub protected_at: Timestamp,
+    /// For replicas only.
+    pub arrival: Option<Arrival>,
+    /// Whether our own scheduler made it. Limits by count look at such items only.
+    pub auto_trigger: bool,
+    /// Whether it is complete and idle. Others neither count nor go.
+    pub is_available: bool,
+    /// Whether a person, a lock or running work keeps it. It counts, but does not go.
+    pub is_held: bool,
+}
+
+impl Candidate {
+    /// What retention needs to know of an item. `is_held` comes from holds, locks, open replication
+    /// records and restores.
+    pub fn of(item: &CheckpointItem, is_held: bool) -> Candidate {
+        Candidate {
+            id: item.id,
+            protected_at: item.protected_at.unwrap_or(item.created_at),
+            arrival: item
+                .origin
+                .as_ref()
+                .map(|origin| Arrival { arrived_at: origin.arrived_at, keep_until: origin.keep_until }),
+            auto_trigger: item.auto_trigger,
+            is_available: item.state == ItemState::Available,
+            is_held,
+        }
+    }
+
+    /// The moment that counts: a source cannot make its replicas look newer than their arrival.
+    pub fn moment(&self) -> Timestamp {
+        self.arrival.map_or(self.protected_at, |arrival| self.protected_at.min(arrival.arrived_at))
+    }
+
+    /// Sorts the newest first. Of equally new replicas the one that was here first comes first.
+    fn newest_first(&self) -> (Reverse<Timestamp>, Option<Timestamp>, CheckpointItemId) {
+        (Reverse(self.moment()), self.arrived_at(), self.id)
+    }
+
+    /// Sorts the items of one day, week, month or year, the one to keep first: the newest backup made
+    /// here, but the earliest arrival of replicas, so that a source that was taken over cannot push
+    /// out a good replica by sending another one for the same period.
+    fn first_of_period(&self) -> (Option<Timestamp>, Reverse<Timestamp>, CheckpointItemId) {
+        (self.arrived_at(), Reverse(self.moment()), self.id)
+    }
+
+    fn arrived_at(&self) -> Option<Timestamp> {
+        self.arrival.map(|arrival| arrival.arrived_at)
+    }
+
+    fn may_go(&self, now: Timestamp) -> bool {
+        self.is_available && !self.is_held && self.arrival.is_none_or(|arrival| arrival.keep_until <= now)
+    }
+}
+
+/// The items that retention drops now, oldest first, out of all items of one server under one
+/// operation.
+///
+/// An available item goes when there are `max_backups` newer automatic ones (and it is automatic
+/// itself), or when it is `duration_days` old, unless the rules for days, weeks, months and years
+/// keep it, or it is the newest one, or [`Candidate`] says that it must stay.
+pub fn expired(retention: &Retention, candidates: &[Candidate], now: Timestamp) -> Vec<CheckpointItemId> {
+    if retention.fields.permanent {
+        return Vec::new();
+    }
+    let mut available: Vec<&Candidate> = candidates.iter().filter(|item| item.is_available).collect();
+    available.sort_by_key(|item| item.newest_first());
+    let automatic: Vec<&Candidate> = available.iter().copied().filter(|item| item.auto_trigger).collect();
+
+    let count_max = retention.count_max().unwrap_or(automatic.len());
+    let too_many: BTreeSet<_> = automatic.iter().skip(count_max).map(|item| item.id).collect();
+    let kept = kept_by_periods(retention, &automatic);
+
+    // The newest is the first; it never goes.
+    let mut expired: Vec<_> = available
+        .into_iter()
+        .skip(1)
+        .filter(|item| too_many.contains(&item.id) || retention.is_too_old(item.moment(), now))
+        .filter(|item| !kept.contains(&item.id) && item.may_go(now))
+        .map(|item| item.id)
+        .collect();
+    expired.reverse();
+    expired
+}
+
+/// The items kept because they stand for one of the last days, weeks, months or years.
+fn kept_by_periods(retention: &Retention, automatic: &[&Candidate]) -> BTreeSet<CheckpointItemId> {
+    let fields = &retention.fields;
+    let periods = [
+        (fields.day_backups, Period::Day),
+        (fields.week_backups, Period::Week),
+        (fields.month_backups, Period::Month),
+        (fields.year_backups, Period::Year),
+    ];
+    let mut kept = BTreeSet::new();
+    for (count, period) in periods {
+        let mut first_of: BTreeMap<(i32, u32), &Candidate> = BTreeMap::new();
+        for item in automatic {
+            let zoned = item.moment().plus_seconds(retention.zone_offset_seconds);
+            let first = first_of.entry(period.holding(zoned)).or_insert(item);
+            if item.first_of_period() < first.first_of_period() {
+                *first = item;
+            }
+        }
+        kept.extend(first_of.values().rev().take(count as usize).map(|item| item.id));
+    }
+    kept
+}
+
+/// A run of days of which one backup is kept.
+#[derive(Clone, Copy)]
+enum Period {
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+impl Period {
+    /// The period that holds a moment, as year and number in the year; later ones are greater.
+    fn holding(self, zoned: Timestamp) -> (i32, u32) {
+        let moment = zoned.utc();
+        match self {
+            Period::Day => (moment.year(), moment.ordinal()),
+            Period::Week => (moment.iso_week().year(), moment.iso_week().week()),
+            Period::Month => (moment.year(), moment.month()),
+            Period::Year => (moment.year(), 0),
+        }
+    }
 }
