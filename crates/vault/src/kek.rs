@@ -91,7 +91,8 @@ impl Kek {
 
 impl KeyRing for Kek {
     fn object_keys(&self, kind: Kind, domain: DomainId, epoch: Epoch) -> Result<&ObjectKeys, VaultError> {
-        let is_ours = matches!(kind, Kind::KeyBundle | Kind::RegionState) && domain.is_zero() && epoch == Epoch::NONE;
+        let is_ours =
+            matches!(kind, Kind::KeyBundle | Kind::RegionState) && domain.is_zero() && epoch == Epoch::NONE;
         if is_ours { Ok(&self.keys) } else { Err(VaultError::KeyMissing { domain, epoch }) }
     }
 

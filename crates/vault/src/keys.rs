@@ -265,7 +265,11 @@ impl DomainKeys {
     pub fn add_epoch(&mut self, epoch: Epoch, keys: EpochKeys) -> Result<(), VaultError> {
         if let Some(known) = self.epochs.get(&epoch) {
             let is_same = known.keys.data == keys.data && known.keys.structure == keys.structure;
-            return if is_same { Ok(()) } else { Err(VaultError::refused("the epoch is known with other keys")) };
+            return if is_same {
+                Ok(())
+            } else {
+                Err(VaultError::refused("the epoch is known with other keys"))
+            };
         }
         if keys.data.is_some() != self.secrets.is_some() {
             return Err(VaultError::refused("a domain is restorable or sealed, for all its epochs"));
@@ -347,7 +351,9 @@ mod tests {
     #[test]
     fn a_sealed_domain_walks_and_opens_nothing() {
         let mut keys = DomainKeys::sealed(DomainId([1; 16]));
-        assert!(keys.add_epoch(Epoch(1), EpochKeys { data: Some(numbered(0)), structure: numbered(1) }).is_err());
+        assert!(
+            keys.add_epoch(Epoch(1), EpochKeys { data: Some(numbered(0)), structure: numbered(1) }).is_err()
+        );
         keys.add_epoch(Epoch(1), EpochKeys { data: None, structure: numbered(1) }).unwrap();
         assert!(keys.sealing_keys(Kind::Node).is_ok() && keys.sealing_keys(Kind::ManifestBody).is_ok());
         for kind in [Kind::Chunk, Kind::Description, Kind::DedupMap, Kind::KeyBundle, Kind::RegionState] {

@@ -4,7 +4,9 @@
 //! used again; only deletion takes names away. `docs/format.md`, "Names in the store".
 
 use crate::error::VaultError;
-use crate::ids::{DomainId, Epoch, Incarnation, KeyId, ManifestDigest, PackNumber, RegionId, from_hex, to_hex};
+use crate::ids::{
+    DomainId, Epoch, Incarnation, KeyId, ManifestDigest, PackNumber, RegionId, from_hex, to_hex,
+};
 
 /// Tells that a directory or bucket is a store of ours, and of which version.
 pub const FORMAT_NAME: &str = "format";
@@ -164,14 +166,21 @@ mod tests {
         assert_eq!(bundle_name(domain, 3), format!("keys/{hex}-00000003.bundle"));
         assert_eq!(bundle_revision(domain, &bundle_name(domain, 3)), Some(3));
         assert_eq!(state_name(Incarnation([0xcd; 16]), 7), "state/cdcdcdcd-0000000000000007.state");
-        let wrap = WrapName { domain, epoch: Epoch(2), role: 1, recipient: KeyId([1; 16]), key_check: [2; 32] };
+        let wrap =
+            WrapName { domain, epoch: Epoch(2), role: 1, recipient: KeyId([1; 16]), key_check: [2; 32] };
         let expected = format!("vaults/{hex}/wraps/00000002-1-{}-{}.wrap", "01".repeat(16), "02".repeat(32));
         assert_eq!(wrap_name(&wrap), expected);
     }
 
     #[test]
     fn a_pack_name_has_one_spelling() {
-        for name in ["", "1-cdcdcdcd.pack", "000000000000001F-cdcdcdcd.pack", "000000000000001f-cdcdcdcd", "000000000000001f-cdcdcdc.pack"] {
+        for name in [
+            "",
+            "1-cdcdcdcd.pack",
+            "000000000000001F-cdcdcdcd.pack",
+            "000000000000001f-cdcdcdcd",
+            "000000000000001f-cdcdcdc.pack",
+        ] {
             assert!(PackName::parse(name).is_err(), "{name:?} was accepted");
         }
         let domain = DomainId([0xab; 16]);

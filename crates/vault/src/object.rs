@@ -106,8 +106,7 @@ impl Header {
         if header[28..32] != [0; 4] {
             return Err("reserved bytes are not zero");
         }
-        let mut parsed =
-            Header { kind, level, pad, domain: DomainId::ZERO, epoch: Epoch::NONE, s: [0; 32] };
+        let mut parsed = Header { kind, level, pad, domain: DomainId::ZERO, epoch: Epoch::NONE, s: [0; 32] };
         parsed.domain.0.copy_from_slice(&header[8..24]);
         parsed.epoch = Epoch(u32::from_le_bytes([header[24], header[25], header[26], header[27]]));
         parsed.s.copy_from_slice(&header[32..]);
@@ -169,10 +168,7 @@ fn key_and_nonce(enc: &[u8; 32], s: &[u8; 32]) -> zeroize::Zeroizing<[u8; 44]> {
 }
 
 /// An AES-256-GCM key for one object, with its nonce.
-fn aead(
-    enc: &[u8; 32],
-    s: &[u8; 32],
-) -> (aws_lc_rs::aead::LessSafeKey, aws_lc_rs::aead::Nonce) {
+fn aead(enc: &[u8; 32], s: &[u8; 32]) -> (aws_lc_rs::aead::LessSafeKey, aws_lc_rs::aead::Nonce) {
     use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, Nonce, UnboundKey};
     let both = key_and_nonce(enc, s);
     let key = UnboundKey::new(&AES_256_GCM, &both[..32]).expect("the key is 32 bytes long");

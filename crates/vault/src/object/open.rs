@@ -71,7 +71,8 @@ impl Opener {
             .map_err(|_| corrupt("the authentication tag does not match"))?;
 
         let covered = &self.scratch[..covered_len];
-        let payload = payload::parse(header.kind, header.pad, expected.plain_len, &covered[32..]).map_err(corrupt)?;
+        let payload =
+            payload::parse(header.kind, header.pad, expected.plain_len, &covered[32..]).map_err(corrupt)?;
         decompress(&mut self.zstd, &header, &payload, out).map_err(corrupt)?;
         match expected.check {
             Some(check) => {

@@ -35,7 +35,12 @@ pub(super) struct Payload<'a> {
 }
 
 /// Splits a payload and checks everything that can be checked without decompressing.
-pub(super) fn parse(kind: Kind, pad: u8, plain_len: Option<u32>, payload: &[u8]) -> Result<Payload<'_>, &'static str> {
+pub(super) fn parse(
+    kind: Kind,
+    pad: u8,
+    plain_len: Option<u32>,
+    payload: &[u8],
+) -> Result<Payload<'_>, &'static str> {
     let (head, rest) = payload.split_first_chunk::<HEAD_BYTES>().ok_or("the payload is too short")?;
     let [codec, p0, p1, p2, p3, b0, b1, b2, b3] = *head;
     let parsed_len = u32::from_le_bytes([p0, p1, p2, p3]);
@@ -47,7 +52,10 @@ pub(super) fn parse(kind: Kind, pad: u8, plain_len: Option<u32>, payload: &[u8])
     if padding.iter().any(|byte| *byte != 0) {
         return Err("the padding is not zero");
     }
-    if parsed_len == 0 || parsed_len > plain_bytes_max(kind) || plain_len.is_some_and(|known| known != parsed_len) {
+    if parsed_len == 0
+        || parsed_len > plain_bytes_max(kind)
+        || plain_len.is_some_and(|known| known != parsed_len)
+    {
         return Err("the plaintext has another length than expected");
     }
     let is_compressed = match codec {

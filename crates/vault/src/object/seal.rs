@@ -55,7 +55,12 @@ impl Sealer {
     ///
     /// # Errors
     /// As [`Sealer::seal`].
-    pub fn seal_chunk(&mut self, keys: &ObjectKeys, plaintext: &[u8], out: &mut Vec<u8>) -> Result<Sealed, VaultError> {
+    pub fn seal_chunk(
+        &mut self,
+        keys: &ObjectKeys,
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Sealed, VaultError> {
         self.seal(keys, Kind::Chunk, 0, plaintext, out)
     }
 

@@ -52,12 +52,16 @@ fn the_first_vector_is_reproduced() {
     let mut stored = vec![0xee; 3];
     let object_keys = keys.sealing_keys(Kind::Chunk).unwrap();
     let body = [b'A'; 4096];
-    let frozen = seal::Frozen { kind: Kind::Chunk, level: 0, is_compressed: false, plain_len: 4096, body: &body };
+    let frozen =
+        seal::Frozen { kind: Kind::Chunk, level: 0, is_compressed: false, plain_len: 4096, body: &body };
     let sealed = Sealer::new().unwrap().seal_frozen(object_keys, frozen, &mut stored);
     let stored = &stored[3..];
     let s = "04922679a5d96fc8f61135d7cb9860b6cbe12fe2bbc6d685209f2c2c8cedcd4b";
     assert_eq!(to_hex(&stored[32..64]), s);
-    assert_eq!(to_hex(&key_and_nonce(object_keys.enc(), &from_hex(s).unwrap())[32..]), "eba89debf97530fbb1edb813");
+    assert_eq!(
+        to_hex(&key_and_nonce(object_keys.enc(), &from_hex(s).unwrap())[32..]),
+        "eba89debf97530fbb1edb813"
+    );
     assert_eq!(to_hex(&stored[stored.len() - 16..]), "4636aea21238e7962bd935a05138fa3c");
     assert_eq!((stored.len(), sealed.stored_len), (4185, 4185));
     let address = "911c2ceb83f185bc4d83f76beff50db8a05bebc1e25e7880322b0e40df1bb601";
@@ -93,8 +97,9 @@ fn sealing_is_deterministic_and_appends() {
     let mut out = b"before".to_vec();
     sealer.seal_chunk(keys.sealing_keys(Kind::Chunk).unwrap(), &noise(9000, 3), &mut out).unwrap();
     let start = out.len();
-    let second =
-        sealer.seal_chunk(keys.sealing_keys(Kind::Chunk).unwrap(), b"some text some text some text", &mut out).unwrap();
+    let second = sealer
+        .seal_chunk(keys.sealing_keys(Kind::Chunk).unwrap(), b"some text some text some text", &mut out)
+        .unwrap();
     assert_eq!((second, &out[start..]), (first, &stored[..]));
     assert!(out.starts_with(b"before"));
 }
@@ -109,7 +114,10 @@ fn the_longest_plaintext_fits_and_one_byte_more_is_refused() {
     let mut out = Vec::new();
     let mut refuse = |kind, level, plaintext: &[u8]| {
         let keys = keys.sealing_keys(kind).unwrap();
-        assert!(matches!(Sealer::new().unwrap().seal(keys, kind, level, plaintext, &mut out), Err(VaultError::Refused { .. })));
+        assert!(matches!(
+            Sealer::new().unwrap().seal(keys, kind, level, plaintext, &mut out),
+            Err(VaultError::Refused { .. })
+        ));
         assert!(out.is_empty());
     };
     refuse(Kind::Chunk, 0, &noise(CHUNK_BYTES_MAX as usize + 1, 4));
@@ -144,7 +152,8 @@ fn forge(keys: &DomainKeys, header: Header, payload: &[u8], s: Option<[u8; 32]>)
     let mut stored = [header.first_half(), s].concat();
     let (key, nonce) = aead(object_keys.enc(), &s);
     let mut sealed = payload.to_vec();
-    let tag = key.seal_in_place_separate_tag(nonce, aws_lc_rs::aead::Aad::from(&stored[..]), &mut sealed).unwrap();
+    let tag =
+        key.seal_in_place_separate_tag(nonce, aws_lc_rs::aead::Aad::from(&stored[..]), &mut sealed).unwrap();
     stored.extend_from_slice(&sealed);
     stored.extend_from_slice(tag.as_ref());
     stored
@@ -163,7 +172,8 @@ fn a_forged_payload_is_refused_even_with_the_keys() {
     };
     let check = |pad, payload: Vec<u8>, expected_why: &str| {
         let stored = forge(&keys, header(&keys, pad), &payload, None);
-        let expected = Expected { plain_len: Some(100), ..Expected::object(Kind::Chunk, address_of(&stored)) };
+        let expected =
+            Expected { plain_len: Some(100), ..Expected::object(Kind::Chunk, address_of(&stored)) };
         assert_eq!(why(open(&keys, expected, &stored)), expected_why);
     };
     let raw = [b'z'; 100];
@@ -234,7 +244,9 @@ fn another_kind_level_length_check_domain_or_epoch_is_refused() {
     let result = open(&stranger, Expected::object(Kind::Chunk, sealed.address), &stored);
     assert!(matches!(result, Err(VaultError::KeyMissing { .. })));
     let mut sealed_only = DomainKeys::sealed(keys.domain());
-    sealed_only.add_epoch(Epoch(1), EpochKeys { data: None, structure: Secret::new(numbered(0x40)) }).unwrap();
+    sealed_only
+        .add_epoch(Epoch(1), EpochKeys { data: None, structure: Secret::new(numbered(0x40)) })
+        .unwrap();
     let result = open(&sealed_only, Expected::object(Kind::Chunk, sealed.address), &stored);
     assert!(matches!(result, Err(VaultError::KeyMissing { epoch: Epoch(1), .. })));
 }
