@@ -45,6 +45,11 @@ pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], VaultError> {
     Ok(bytes)
 }
 
+/// The name by which peers know a region's TLS key: BLAKE3 of its SubjectPublicKeyInfo in DER.
+pub fn tls_key_hash(subject_public_key_info: &[u8]) -> [u8; 32] {
+    *blake3::hash(subject_public_key_info).as_bytes()
+}
+
 macro_rules! id_type {
     ($(#[$meta:meta])* $name:ident, $length:literal) => {
         $(#[$meta])*
