@@ -8,12 +8,31 @@
 //! each other's way on both engines.
 #![forbid(unsafe_code)]
 
+mod backups;
+mod checkpoints;
 mod engine;
 mod error;
 mod identity;
+mod items;
+mod jobs;
+mod packs;
+mod page;
+mod policies;
 mod region;
+mod servers;
 mod value;
+mod vaults;
 
+pub use backups::{ItemProgress, SequenceScope, StoredItem};
+pub use checkpoints::RunSharing;
 pub use engine::Catalog;
 pub use error::{CatalogError, Conflict};
+pub use identity::NewToken;
+pub use items::{ImageType, ItemFilter, ItemSort};
+pub use jobs::{Claim, Job, JobKind, Lease, Postponement, Subject};
+pub use packs::{NewOperation, PACKS_MAX, PackRow, SealedPack};
+pub use page::{Direction, PAGE_ROWS_MAX, Page, Sort};
+pub use policies::{PolicyFilter, PolicySort};
 pub use region::{NewRegion, Region};
+pub use servers::ServerSort;
+pub use vaults::{NewVault, VaultKind, VaultRow, VaultSource};

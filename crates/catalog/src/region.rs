@@ -128,6 +128,15 @@ pub(crate) async fn take_head_counter(tx: &mut Tx) -> Result<u64, CatalogError> 
     row.ok_or(no_region())?.count("head_counter")
 }
 
+/// Refuses to go on while writes are blocked. Whatever adds or removes backups begins with this.
+pub(crate) async fn require_unblocked(tx: &mut Tx) -> Result<(), CatalogError> {
+    let row = tx.first("SELECT blocked_reason FROM region", values![]).await?;
+    match row.map(|row| row.optional_text("blocked_reason")).transpose()?.flatten() {
+        None => Ok(()),
+        Some(reason) => Err(Conflict::Blocked { reason }.into()),
+    }
+}
+
 pub(crate) fn no_region() -> CatalogError {
     CatalogError::not_found("region", "of this catalog")
 }

@@ -37,6 +37,12 @@ impl From<i64> for Value {
     }
 }
 
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Value {
+        Value::Integer(number)
+    }
+}
+
 impl From<u64> for Value {
     fn from(number: u64) -> Value {
         i64::try_from(number).map_or(Value::TooLarge, |number| Value::Integer(Some(number)))

@@ -124,6 +124,46 @@ impl ItemState {
     }
 }
 
+/// What a checkpoint is, taken over its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CheckpointState {
+    /// An item is still being backed up.
+    Protecting,
+    /// An item can be restored, and none is being made or deleted.
+    Available,
+    /// An item is being deleted, and none is being made.
+    Deleting,
+    /// No item came to anything.
+    Error,
+}
+
+impl CheckpointState {
+    /// The state over the states of the items.
+    pub fn over(items: &[ItemState]) -> CheckpointState {
+        use ItemState as S;
+        let any = |wanted: &[S]| items.iter().any(|state| wanted.contains(state));
+        if any(&[S::WaitingProtect, S::Protecting]) {
+            CheckpointState::Protecting
+        } else if any(&[S::WaitingDelete, S::Deleting]) {
+            CheckpointState::Deleting
+        } else if any(&[S::Available, S::WaitingRestore, S::Restoring]) {
+            CheckpointState::Available
+        } else {
+            CheckpointState::Error
+        }
+    }
+
+    /// The wire word.
+    pub fn word(self) -> &'static str {
+        match self {
+            CheckpointState::Protecting => "protecting",
+            CheckpointState::Available => "available",
+            CheckpointState::Deleting => "deleting",
+            CheckpointState::Error => "error",
+        }
+    }
+}
+
 /// Where a replica came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -284,6 +324,20 @@ mod tests {
         assert!(ItemState::Deleted.on(BackupClaimed).is_err());
         assert!(ItemState::Error.on(RestoreOrdered).is_err());
         assert!(ItemState::Protecting.on(DeleteOrdered).is_err());
+    }
+
+    #[test]
+    fn a_checkpoint_is_what_its_items_are() {
+        use ItemState::*;
+        for (items, expected) in [
+            (vec![Available, Protecting, Error], CheckpointState::Protecting),
+            (vec![Available, Deleting, Error], CheckpointState::Deleting),
+            (vec![Restoring, Error], CheckpointState::Available),
+            (vec![Error, Error], CheckpointState::Error),
+            (vec![], CheckpointState::Error),
+        ] {
+            assert_eq!(CheckpointState::over(&items), expected, "{items:?}");
+        }
     }
 
     #[test]

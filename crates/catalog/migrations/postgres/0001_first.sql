@@ -364,52 +364,55 @@ CREATE TABLE peer_heads (
     received_at BIGINT NOT NULL
 );
 
--- One row a key domain. Everything that publishes, pins or condemns updates it first, so that these
--- serialise on every engine.
+-- One row a vault: the home of a key domain, or one replica of it for one project here. Everything
+-- that publishes, pins or condemns updates it first, so that these serialise on every engine.
 CREATE TABLE vaults (
-    domain BYTEA NOT NULL PRIMARY KEY,
+    id BYTEA NOT NULL PRIMARY KEY,
+    domain BYTEA NOT NULL,
     kind TEXT COLLATE "C" NOT NULL,
     project_id TEXT COLLATE "C" NOT NULL,
     source_region TEXT COLLATE "C",
     source_project_id TEXT COLLATE "C",
     commit_seq BIGINT NOT NULL,
     last_pack BIGINT NOT NULL,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    UNIQUE (domain, project_id)
 );
 CREATE UNIQUE INDEX one_primary_vault ON vaults (project_id) WHERE kind = 'primary';
 
 CREATE TABLE operations (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
-    domain BYTEA NOT NULL REFERENCES vaults (domain),
+    vault_id BYTEA NOT NULL REFERENCES vaults (id),
     base_manifest BYTEA,
     is_open BIGINT NOT NULL,
     ended_commit_seq BIGINT,
     begun_at BIGINT NOT NULL
 );
-CREATE INDEX operations_by_domain ON operations (domain, is_open);
+CREATE INDEX operations_by_vault ON operations (vault_id, is_open);
 
+-- commit_seq is 0 until the pack is sealed, and counts every later change of its state.
 CREATE TABLE packs (
-    domain BYTEA NOT NULL REFERENCES vaults (domain),
+    vault_id BYTEA NOT NULL REFERENCES vaults (id),
     number BIGINT NOT NULL,
-    operation_id TEXT COLLATE "C" NOT NULL,
-    incarnation BYTEA NOT NULL,
+    operation_id TEXT COLLATE "C" NOT NULL REFERENCES operations (id),
     state TEXT COLLATE "C" NOT NULL,
+    incarnation BYTEA,
     bytes BIGINT NOT NULL,
     object_count BIGINT NOT NULL,
     footer_digest BYTEA,
     commit_seq BIGINT NOT NULL,
-    PRIMARY KEY (domain, number)
+    PRIMARY KEY (vault_id, number)
 );
-CREATE INDEX packs_by_commit ON packs (domain, commit_seq);
-CREATE INDEX packs_by_operation ON packs (operation_id);
+CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);
+CREATE INDEX packs_by_operation ON packs (operation_id, number);
 
 CREATE TABLE pins (
     operation_id TEXT COLLATE "C" NOT NULL REFERENCES operations (id),
-    domain BYTEA NOT NULL,
+    vault_id BYTEA NOT NULL,
     number BIGINT NOT NULL,
     PRIMARY KEY (operation_id, number)
 );
-CREATE INDEX pins_by_pack ON pins (domain, number);
+CREATE INDEX pins_by_pack ON pins (vault_id, number);
 
 -- Every sequence a source showed us, so that two digests under one number are found out.
 CREATE TABLE seen_manifests (
@@ -427,7 +430,7 @@ CREATE TABLE transfers (
     destination_project_id TEXT COLLATE "C" NOT NULL,
     generation BIGINT NOT NULL,
     manifest_digest BYTEA NOT NULL,
-    domain BYTEA NOT NULL REFERENCES vaults (domain),
+    vault_id BYTEA NOT NULL REFERENCES vaults (id),
     grant_id TEXT COLLATE "C" NOT NULL REFERENCES grants (id),
     attempt BIGINT NOT NULL,
     operation_id TEXT COLLATE "C" NOT NULL UNIQUE,
@@ -447,7 +450,7 @@ CREATE TABLE replicas (
     destination_project_id TEXT COLLATE "C" NOT NULL,
     generation BIGINT NOT NULL,
     manifest_digest BYTEA NOT NULL,
-    domain BYTEA NOT NULL,
+    vault_id BYTEA NOT NULL,
     grant_id TEXT COLLATE "C" NOT NULL,
     mode TEXT COLLATE "C" NOT NULL,
     level TEXT COLLATE "C" NOT NULL,

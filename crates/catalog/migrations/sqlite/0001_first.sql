@@ -364,52 +364,55 @@ CREATE TABLE peer_heads (
     received_at INTEGER NOT NULL
 ) STRICT;
 
--- One row a key domain. Everything that publishes, pins or condemns updates it first, so that these
--- serialise on every engine.
+-- One row a vault: the home of a key domain, or one replica of it for one project here. Everything
+-- that publishes, pins or condemns updates it first, so that these serialise on every engine.
 CREATE TABLE vaults (
-    domain BLOB NOT NULL PRIMARY KEY,
+    id BLOB NOT NULL PRIMARY KEY,
+    domain BLOB NOT NULL,
     kind TEXT NOT NULL,
     project_id TEXT NOT NULL,
     source_region TEXT,
     source_project_id TEXT,
     commit_seq INTEGER NOT NULL,
     last_pack INTEGER NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    UNIQUE (domain, project_id)
 ) STRICT;
 CREATE UNIQUE INDEX one_primary_vault ON vaults (project_id) WHERE kind = 'primary';
 
 CREATE TABLE operations (
     id TEXT NOT NULL PRIMARY KEY,
-    domain BLOB NOT NULL REFERENCES vaults (domain),
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
     base_manifest BLOB,
     is_open INTEGER NOT NULL,
     ended_commit_seq INTEGER,
     begun_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX operations_by_domain ON operations (domain, is_open);
+CREATE INDEX operations_by_vault ON operations (vault_id, is_open);
 
+-- commit_seq is 0 until the pack is sealed, and counts every later change of its state.
 CREATE TABLE packs (
-    domain BLOB NOT NULL REFERENCES vaults (domain),
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
     number INTEGER NOT NULL,
-    operation_id TEXT NOT NULL,
-    incarnation BLOB NOT NULL,
+    operation_id TEXT NOT NULL REFERENCES operations (id),
     state TEXT NOT NULL,
+    incarnation BLOB,
     bytes INTEGER NOT NULL,
     object_count INTEGER NOT NULL,
     footer_digest BLOB,
     commit_seq INTEGER NOT NULL,
-    PRIMARY KEY (domain, number)
+    PRIMARY KEY (vault_id, number)
 ) STRICT;
-CREATE INDEX packs_by_commit ON packs (domain, commit_seq);
-CREATE INDEX packs_by_operation ON packs (operation_id);
+CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);
+CREATE INDEX packs_by_operation ON packs (operation_id, number);
 
 CREATE TABLE pins (
     operation_id TEXT NOT NULL REFERENCES operations (id),
-    domain BLOB NOT NULL,
+    vault_id BLOB NOT NULL,
     number INTEGER NOT NULL,
     PRIMARY KEY (operation_id, number)
 ) STRICT;
-CREATE INDEX pins_by_pack ON pins (domain, number);
+CREATE INDEX pins_by_pack ON pins (vault_id, number);
 
 -- Every sequence a source showed us, so that two digests under one number are found out.
 CREATE TABLE seen_manifests (
@@ -427,7 +430,7 @@ CREATE TABLE transfers (
     destination_project_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
     manifest_digest BLOB NOT NULL,
-    domain BLOB NOT NULL REFERENCES vaults (domain),
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
     grant_id TEXT NOT NULL REFERENCES grants (id),
     attempt INTEGER NOT NULL,
     operation_id TEXT NOT NULL UNIQUE,
@@ -447,7 +450,7 @@ CREATE TABLE replicas (
     destination_project_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
     manifest_digest BLOB NOT NULL,
-    domain BLOB NOT NULL,
+    vault_id BLOB NOT NULL,
     grant_id TEXT NOT NULL,
     mode TEXT NOT NULL,
     level TEXT NOT NULL,
