@@ -81,10 +81,8 @@ impl Vault {
         }
         let written_bytes = AtomicU64::new(0);
         let write = |reader: &mut LeafReader, job: &LeafJob| {
-            let mut stored_bytes = 0;
-            reader.open_parts(job, &mut |part| match part {
-                Part::Data { offset, bytes, stored_len } => {
-                    stored_bytes += stored_len;
+            let stored_bytes = reader.open_parts(job, &mut |part| match part {
+                Part::Data { offset, bytes } => {
                     written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     let failed = |cause| write_failed(offset, bytes.len() as u64, cause);
                     writer.write_at(offset, bytes).map_err(failed)
@@ -128,16 +126,10 @@ impl Vault {
     ) -> Result<Verified, VaultError> {
         let (chunk_count, stored_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let check = |reader: &mut LeafReader, job: &LeafJob| {
-            let mut bytes = 0;
-            match level {
-                VerifyLevel::Stored => bytes += reader.check_addresses(job)?,
-                VerifyLevel::Opened => reader.open_parts(job, &mut |part| {
-                    if let Part::Data { stored_len, .. } = part {
-                        bytes += stored_len;
-                    }
-                    Ok(())
-                })?,
-            }
+            let bytes = match level {
+                VerifyLevel::Stored => reader.check_addresses(job)?,
+                VerifyLevel::Opened => reader.open_parts(job, &mut |_| Ok(()))?,
+            };
             let chunks = job.entries.iter().filter(|entry| !entry.is_hole()).count() as u64;
             chunk_count.fetch_add(chunks, Ordering::Relaxed);
             stored_bytes.fetch_add(bytes, Ordering::Relaxed);

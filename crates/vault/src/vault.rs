@@ -18,7 +18,7 @@ use crate::ledger::{LedgerPack, PackLedger};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestVolume};
 use crate::object::{HEADER_BYTES, Header, Opener};
 use crate::pack::{FooterPlace, ReadFooter, TRAILER_BYTES};
-use crate::seams::{Clock, Entropy};
+use crate::seams::Clock;
 use crate::signed::Signers;
 use crate::store::{ObjectStore, StoreError};
 use crate::walk::Tree;
@@ -79,8 +79,6 @@ pub struct VaultParts {
     pub incarnation: Incarnation,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Chance.
-    pub entropy: Arc<dyn Entropy>,
     /// Limits.
     pub settings: VaultSettings,
 }
@@ -219,7 +217,7 @@ impl Core {
     }
 
     pub(crate) fn pack_store_name(&self, name: PackName) -> String {
-        name.store_name(DomainId(self.id.0))
+        name.store_name(self.id)
     }
 
     /// Follows the ledger to its end; returns how many packs were added or condemned.
@@ -314,6 +312,6 @@ impl Core {
     }
 
     pub(crate) fn manifest_store_name(&self, digest: ManifestDigest) -> String {
-        layout::manifest_name(DomainId(self.id.0), digest)
+        layout::manifest_name(self.id, digest)
     }
 }

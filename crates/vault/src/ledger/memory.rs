@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{LedgerError, LedgerPack, PackLedger, SealedPack};
-use crate::ids::{DomainId, ManifestDigest, OperationId, PackNumber};
+use crate::ids::{DomainId, ManifestDigest, OperationId, PackNumber, VaultId};
 use crate::layout;
 
 /// A ledger that lives as long as its clones; it survives the vault above it, as a catalog does.
@@ -14,7 +14,7 @@ pub struct MemoryLedger {
 }
 
 struct State {
-    domain: DomainId,
+    vault: VaultId,
     next_number: u64,
     commit_seq: u64,
     operations: BTreeMap<OperationId, Option<ManifestDigest>>,
@@ -33,10 +33,10 @@ struct Pack {
 }
 
 impl MemoryLedger {
-    /// An empty ledger of one domain.
-    pub fn new(domain: DomainId) -> MemoryLedger {
+    /// An empty ledger of one vault.
+    pub fn new(vault: VaultId) -> MemoryLedger {
         let state = State {
-            domain,
+            vault,
             next_number: 1,
             commit_seq: 0,
             operations: BTreeMap::new(),
@@ -164,7 +164,7 @@ impl PackLedger for MemoryLedger {
         state.reserved.remove(&number);
         state.commit_seq += 1;
         let commit_seq = state.commit_seq;
-        let name = layout::pack_name(state.domain, number, sealed.incarnation);
+        let name = layout::pack_name(state.vault, number, sealed.incarnation);
         let entry = LedgerPack { number, name, bytes: sealed.bytes, commit_seq, is_live: true };
         state.packs.insert(number, Pack { operation, sealed: sealed.clone(), entry });
         Ok(commit_seq)
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn ledger() -> MemoryLedger {
-        let ledger = MemoryLedger::new(DomainId([5; 16]));
+        let ledger = MemoryLedger::new(VaultId([5; 16]));
         ledger.begin(ONE, None).unwrap();
         ledger.begin(TWO, None).unwrap();
         ledger

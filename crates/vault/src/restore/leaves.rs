@@ -28,7 +28,7 @@ pub(super) struct LeafJob {
 
 /// A part of a volume, opened.
 pub(super) enum Part<'a> {
-    Data { offset: u64, bytes: &'a [u8], stored_len: u64 },
+    Data { offset: u64, bytes: &'a [u8] },
     Hole { offset: u64, length: u64 },
 }
 
@@ -153,7 +153,6 @@ pub(super) struct LeafReader {
 struct Run {
     offset: u64,
     bytes: Vec<u8>,
-    stored_len: u64,
 }
 
 impl LeafReader {
@@ -162,14 +161,17 @@ impl LeafReader {
     }
 
     /// Opens all chunks of a leaf and hands on what the disk holds, in order; zeros come as holes.
+    /// Returns the stored bytes read.
     pub(super) fn open_parts(
         &mut self,
         job: &LeafJob,
         take: &mut dyn FnMut(Part<'_>) -> Result<(), VaultError>,
-    ) -> Result<(), VaultError> {
+    ) -> Result<u64, VaultError> {
         if job.entries.is_empty() {
-            return take(Part::Hole { offset: job.offset, length: job.length });
+            take(Part::Hole { offset: job.offset, length: job.length })?;
+            return Ok(0);
         }
+        let mut stored_bytes = 0;
         let mut run = Run { offset: job.offset, ..Run::default() };
         for group in self.groups(&job.entries)? {
             let addresses: Vec<Address> =
@@ -183,14 +185,16 @@ impl LeafReader {
                 let stored = stored.next().expect("every chunk of the group was fetched");
                 let expected = Expected::chunk(entry.address, entry.plain_len, entry.check);
                 self.opener.open(self.keys.as_ref(), &expected, stored.bytes(), &mut self.opened)?;
+                stored_bytes += stored.bytes().len() as u64;
                 if is_zero(&self.opened) {
                     run.end_with_hole(u64::from(entry.plain_len), take)?;
                 } else {
-                    run.push(&self.opened, stored.bytes().len() as u64, take)?;
+                    run.push(&self.opened, take)?;
                 }
             }
         }
-        run.end(take)
+        run.end(take)?;
+        Ok(stored_bytes)
     }
 
     /// Checks that all chunks of a leaf are stored as what they should be; returns their bytes.
@@ -244,11 +248,9 @@ impl Run {
     fn push(
         &mut self,
         bytes: &[u8],
-        stored_len: u64,
         take: &mut dyn FnMut(Part<'_>) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
         self.bytes.extend_from_slice(bytes);
-        self.stored_len += stored_len;
         if self.bytes.len() as u64 >= GROUP_BYTES_MAX { self.end(take) } else { Ok(()) }
     }
 
@@ -256,9 +258,8 @@ impl Run {
         if self.bytes.is_empty() {
             return Ok(());
         }
-        take(Part::Data { offset: self.offset, bytes: &self.bytes, stored_len: self.stored_len })?;
+        take(Part::Data { offset: self.offset, bytes: &self.bytes})?;
         self.offset += self.bytes.len() as u64;
-        self.stored_len = 0;
         self.bytes.clear();
         Ok(())
     }
