@@ -3,9 +3,10 @@
 //! Names are made of `[a-z0-9._-]` and `/`. Everything is written once under a name that is never
 //! used again; only deletion takes names away. `docs/format.md`, "Names in the store".
 
+use crate::codec::Encoder;
 use crate::error::VaultError;
 use crate::ids::{
-    DomainId, Epoch, Incarnation, KeyId, ManifestDigest, PackNumber, RegionId, from_hex, to_hex,
+    DomainId, Epoch, Incarnation, KeyId, ManifestDigest, PackNumber, RegionId, VaultId, from_hex, to_hex,
 };
 
 /// Tells that a directory or bucket is a store of ours, and of which version.
@@ -16,7 +17,8 @@ pub const FORMAT_CONTENT: &[u8] = b"antipode store 0\n";
 pub const CARDS_PREFIX: &str = "cards/";
 /// Prefix of all pins.
 pub const PINS_PREFIX: &str = "pins/";
-/// Prefix of all vaults.
+/// Prefix of all vaults. A primary vault is named as its key domain; a replica vault by
+/// [`replica_vault_id`], because one domain may be replicated into several projects here.
 pub const VAULTS_PREFIX: &str = "vaults/";
 /// Prefix of all key bundles.
 pub const KEYS_PREFIX: &str = "keys/";
@@ -33,34 +35,44 @@ pub fn pin_name(peer: RegionId) -> String {
     format!("{PINS_PREFIX}{peer}.pin")
 }
 
+/// The id of the vault that holds the replicas of one key domain for one project here.
+pub fn replica_vault_id(domain: DomainId, source: RegionId, destination_project: &str) -> VaultId {
+    let mut encoder = Encoder::new();
+    encoder.fixed(&domain.0).fixed(&source.0).string(destination_project);
+    let digest = blake3::derive_key("antipode v1 replica vault", encoder.as_slice());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    VaultId(id)
+}
+
 /// Prefix of everything of one vault.
-pub fn vault_prefix(domain: DomainId) -> String {
-    format!("{VAULTS_PREFIX}{domain}/")
+pub fn vault_prefix(vault: VaultId) -> String {
+    format!("{VAULTS_PREFIX}{vault}/")
 }
 
 /// The name of a vault's properties.
-pub fn properties_name(domain: DomainId) -> String {
-    format!("{VAULTS_PREFIX}{domain}/properties")
+pub fn properties_name(vault: VaultId) -> String {
+    format!("{VAULTS_PREFIX}{vault}/properties")
 }
 
 /// Prefix of a vault's packs.
-pub fn packs_prefix(domain: DomainId) -> String {
-    format!("{VAULTS_PREFIX}{domain}/packs/")
+pub fn packs_prefix(vault: VaultId) -> String {
+    format!("{VAULTS_PREFIX}{vault}/packs/")
 }
 
 /// Prefix of a vault's manifests.
-pub fn manifests_prefix(domain: DomainId) -> String {
-    format!("{VAULTS_PREFIX}{domain}/manifests/")
+pub fn manifests_prefix(vault: VaultId) -> String {
+    format!("{VAULTS_PREFIX}{vault}/manifests/")
 }
 
 /// The name of a manifest.
-pub fn manifest_name(domain: DomainId, digest: ManifestDigest) -> String {
-    format!("{VAULTS_PREFIX}{domain}/manifests/{digest}.manifest")
+pub fn manifest_name(vault: VaultId, digest: ManifestDigest) -> String {
+    format!("{VAULTS_PREFIX}{vault}/manifests/{digest}.manifest")
 }
 
 /// Prefix of a vault's wraps.
-pub fn wraps_prefix(domain: DomainId) -> String {
-    format!("{VAULTS_PREFIX}{domain}/wraps/")
+pub fn wraps_prefix(vault: VaultId) -> String {
+    format!("{VAULTS_PREFIX}{vault}/wraps/")
 }
 
 /// What names a wrap. A vault holds at most one for each.
@@ -79,9 +91,9 @@ pub struct WrapName {
 }
 
 /// The name of a wrap.
-pub fn wrap_name(wrap: &WrapName) -> String {
-    let WrapName { domain, epoch, role, recipient, key_check } = wrap;
-    format!("{VAULTS_PREFIX}{domain}/wraps/{:08}-{role}-{recipient}-{}.wrap", epoch.0, to_hex(key_check))
+pub fn wrap_name(vault: VaultId, wrap: &WrapName) -> String {
+    let WrapName { epoch, role, recipient, key_check, .. } = wrap;
+    format!("{VAULTS_PREFIX}{vault}/wraps/{:08}-{role}-{recipient}-{}.wrap", epoch.0, to_hex(key_check))
 }
 
 /// Prefix of the key bundles of a domain.
@@ -101,8 +113,8 @@ pub fn bundle_revision(domain: DomainId, name: &str) -> Option<u64> {
 }
 
 /// The whole name of a pack.
-pub fn pack_name(domain: DomainId, number: PackNumber, incarnation: Incarnation) -> String {
-    PackName::new(number, incarnation).store_name(domain)
+pub fn pack_name(vault: VaultId, number: PackNumber, incarnation: Incarnation) -> String {
+    PackName::new(number, incarnation).store_name(vault)
 }
 
 /// The name of a state object.
@@ -133,8 +145,8 @@ impl PackName {
     }
 
     /// The whole store name.
-    pub fn store_name(&self, domain: DomainId) -> String {
-        format!("{}{}", packs_prefix(domain), self.file_name())
+    pub fn store_name(&self, vault: VaultId) -> String {
+        format!("{}{}", packs_prefix(vault), self.file_name())
     }
 
     /// Parses [`PackName::file_name`].
@@ -160,7 +172,7 @@ mod tests {
         let domain = DomainId([0xab; 16]);
         let hex = "ab".repeat(16);
         let pack = PackName::new(PackNumber(0x1f), Incarnation([0xcd; 16]));
-        assert_eq!(pack.store_name(domain), format!("vaults/{hex}/packs/000000000000001f-cdcdcdcd.pack"));
+        assert_eq!(pack.store_name(VaultId([0xab; 16])), format!("vaults/{hex}/packs/000000000000001f-cdcdcdcd.pack"));
         assert_eq!(PackName::parse(&pack.file_name()).unwrap(), pack);
         assert_eq!(card_name(RegionId([0xab; 16]), 1), format!("cards/{hex}/00000001.card"));
         assert_eq!(bundle_name(domain, 3), format!("keys/{hex}-00000003.bundle"));
@@ -169,7 +181,7 @@ mod tests {
         let wrap =
             WrapName { domain, epoch: Epoch(2), role: 1, recipient: KeyId([1; 16]), key_check: [2; 32] };
         let expected = format!("vaults/{hex}/wraps/00000002-1-{}-{}.wrap", "01".repeat(16), "02".repeat(32));
-        assert_eq!(wrap_name(&wrap), expected);
+        assert_eq!(wrap_name(VaultId([0xab; 16]), &wrap), expected);
     }
 
     #[test]

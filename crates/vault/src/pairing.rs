@@ -37,7 +37,11 @@ pub struct Invitation {
 
 impl fmt::Debug for Invitation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Invitation").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
+        formatter
+            .debug_struct("Invitation")
+            .field("name", &self.name)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,8 +52,8 @@ impl Invitation {
         encoder.string(&self.name).string(&self.url).fixed(&self.root_key.0);
         encoder.fixed(&self.tls_key_hash).fixed(&self.secret);
         let bytes = encoder.finish();
-        let check = &blake3::hash(&bytes).as_bytes()[..4];
-        format!("{PREFIX}{}{}", to_hex(&bytes), to_hex(check))
+        let digest = blake3::hash(&bytes);
+        format!("{PREFIX}{}{}", to_hex(&bytes), to_hex(&digest.as_bytes()[..4]))
     }
 }
 
@@ -67,7 +71,8 @@ impl FromStr for Invitation {
         let bytes: Option<Vec<u8>> =
             digits.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
         let bytes = bytes.ok_or_else(|| bad("it holds other characters"))?;
-        let (fields, check) = bytes.split_at_checked(bytes.len().wrapping_sub(4)).ok_or_else(|| bad("too short"))?;
+        let (fields, check) =
+            bytes.split_at_checked(bytes.len().wrapping_sub(4)).ok_or_else(|| bad("too short"))?;
         if blake3::hash(fields).as_bytes()[..4] != *check {
             return Err(bad("it was cut or mistyped"));
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::card::RegionIdentity;
 use crate::cut::CutParameters;
 use crate::error::VaultError;
-use crate::ids::{DomainId, Epoch, Incarnation, Kind, ManifestDigest, VaultId};
+use crate::ids::{Epoch, Incarnation, Kind, ManifestDigest, VaultId};
 use crate::index::{Index, IndexIdentity, IndexSettings, IndexedObject, IndexedPack};
 use crate::keys::DomainKeys;
 use crate::layout::{self, PackName};

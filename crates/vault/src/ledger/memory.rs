@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{LedgerError, LedgerPack, PackLedger, SealedPack};
-use crate::ids::{DomainId, ManifestDigest, OperationId, PackNumber, VaultId};
+use crate::ids::{ManifestDigest, OperationId, PackNumber, VaultId};
 use crate::layout;
 
 /// A ledger that lives as long as its clones; it survives the vault above it, as a catalog does.
