@@ -5,8 +5,8 @@
 //! Writers of SQLite take turns in memory before they ask the file for its lock, because its own
 //! waiting is neither fair nor patient. On PostgreSQL writers run side by side under READ COMMITTED:
 //! a method that reads before it writes first updates the row it decides on ("locks" it), and all
-//! methods lock in one order: jobs, policies, checkpoints, items, records, restores, grants,
-//! transfers, vaults, operations, packs; rows of one table by rising id.
+//! methods lock in one order: region, jobs, policies, grants, transfers, checkpoints, items, records,
+//! restores, vaults, operations, packs; rows of one table by rising id.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -241,7 +241,6 @@ pub(crate) struct LockedItem {
     pub(crate) operation_id: model::ids::OperationId,
     pub(crate) keep_until: Option<Timestamp>,
     pub(crate) is_replica: bool,
-    pub(crate) created_at: Timestamp,
 }
 
 /// Keeps everybody else from changing an item until the transaction ends.
@@ -250,7 +249,7 @@ pub(crate) async fn lock_item(tx: &mut Tx, id: CheckpointItemId) -> Result<Locke
         .first(
             "UPDATE checkpoint_items SET state = state WHERE id = $1 AND state <> 'deleted' \
              RETURNING state, checkpoint_id, project_id, resource_id, operation_id, origin_region, \
-             origin_keep_until, created_at",
+             origin_keep_until",
             values![id],
         )
         .await?;
@@ -263,7 +262,6 @@ pub(crate) async fn lock_item(tx: &mut Tx, id: CheckpointItemId) -> Result<Locke
         operation_id: row.id("operation_id")?,
         keep_until: row.optional_time("origin_keep_until")?,
         is_replica: row.optional_text("origin_region")?.is_some(),
-        created_at: row.time("created_at")?,
     })
 }
 

@@ -279,6 +279,16 @@ pub(crate) async fn check_lease_on(
     check_lease(tx, lease).await
 }
 
+/// Keeps a job from being claimed or worked on until the transaction ends.
+pub(crate) async fn lock_job(tx: &mut Tx, kind: JobKind, subject: Subject) -> Result<(), CatalogError> {
+    tx.execute(
+        "UPDATE jobs SET fence = fence WHERE kind = $1 AND subject = $2",
+        values![kind.word(), subject_text(subject)],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Ends a job, held or not: whoever still works on it is fenced.
 pub(crate) async fn end_job(
     tx: &mut Tx,

@@ -270,15 +270,10 @@ pub(crate) async fn begin_operation_in(
     operation: &NewOperation,
     now: Timestamp,
 ) -> Result<(), CatalogError> {
-    if let Some(base) = operation.base_manifest {
-        let live = tx
-            .first(
-                "SELECT id FROM checkpoint_items WHERE domain = $1 AND project_id = $2 \
-                 AND manifest_digest = $3 AND state IN ('available', 'waiting_restore', 'restoring') LIMIT 1",
-                values![vault.domain, &vault.project_id, base],
-            )
-            .await?;
-        live.ok_or(Conflict::BaseNotLive)?;
+    if let Some(base) = operation.base_manifest
+        && !is_live_base(tx, vault, base).await?
+    {
+        return Err(Conflict::BaseNotLive.into());
     }
     let touched = tx
         .execute(
@@ -289,6 +284,22 @@ pub(crate) async fn begin_operation_in(
         )
         .await?;
     if touched == 0 { Err(Conflict::OperationNotOpen.into()) } else { Ok(()) }
+}
+
+/// Whether a live item of the vault has this manifest.
+pub(crate) async fn is_live_base(
+    tx: &mut Tx,
+    vault: &VaultRow,
+    manifest: [u8; 32],
+) -> Result<bool, CatalogError> {
+    let live = tx
+        .first(
+            "SELECT id FROM checkpoint_items WHERE domain = $1 AND project_id = $2 \
+             AND manifest_digest = $3 AND state IN ('available', 'waiting_restore', 'restoring') LIMIT 1",
+            values![vault.domain, &vault.project_id, manifest],
+        )
+        .await?;
+    Ok(live.is_some())
 }
 
 /// Ends an open operation at its vault's next `commit_seq`, and answers the vault.

@@ -9,8 +9,9 @@ use crate::engine::Tx;
 use crate::error::CatalogError;
 use crate::value::{Row, Value, values};
 
-/// The most rows one page holds; a larger limit is cut to it.
-pub const PAGE_ROWS_MAX: u32 = 1000;
+/// The most rows one page holds; a larger limit is cut to it. One more than the largest page a
+/// client may ask for, so that a caller can see whether more follows.
+pub const PAGE_ROWS_MAX: u32 = 1001;
 
 /// Which part of a list is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

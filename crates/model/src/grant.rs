@@ -28,6 +28,33 @@ impl Mode {
     }
 }
 
+/// What is proved about a stored item; each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// Addresses recomputed, nothing missing.
+    Stored,
+    /// Every chunk opened.
+    Opened,
+    /// Restored and compared.
+    Drilled,
+}
+
+impl Level {
+    /// The word on the wire and in the catalog.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Stored => "stored",
+            Level::Opened => "opened",
+            Level::Drilled => "drilled",
+        }
+    }
+
+    /// The level of a word.
+    pub fn from_word(word: &str) -> Option<Level> {
+        [Level::Stored, Level::Opened, Level::Drilled].into_iter().find(|level| level.word() == word)
+    }
+}
+
 /// The default of [`Grant::keep_days_min`].
 pub const KEEP_DAYS_MIN_DEFAULT: u32 = 30;
 

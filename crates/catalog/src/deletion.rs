@@ -1,0 +1,303 @@
+//! Deletion and expiry of checkpoint items: the order, which settles what may go, and its end. An item
+//! that is being copied to another region stays; one whose record only waits goes and its record is
+//! skipped.
+
+use model::checkpoint::{CheckpointItem, ItemEvent, ItemState};
+use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, ReplicationRecordId};
+use model::replication::{RecordEvent, RecordState};
+use model::time::Timestamp;
+
+use crate::engine::{Catalog, Tx};
+use crate::error::{CatalogError, Conflict};
+use crate::items::{LockedItem, item_columns, lock_item, store_item_state, whole_items};
+use crate::jobs::{JobKind, Lease, NewJob, check_lease_on, end_job, enqueue, lock_job};
+use crate::records::{RecordChange, lock_record, store_record_state};
+use crate::region::require_unblocked;
+use crate::replicas::ReplicaState;
+use crate::value::{Value, values};
+
+/// What retention looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetentionItem {
+    /// The item.
+    pub item: CheckpointItem,
+    /// Whether it is being copied, or restored: it cannot go now.
+    pub is_in_use: bool,
+}
+
+impl Catalog {
+    /// Orders the deletion of a checkpoint, or of some of its items: all of them or none. Answers the
+    /// items, by id. `ItemBusy` or `ItemReplicating` names the first that forbids it.
+    pub async fn order_delete(
+        &self,
+        project: &ProjectId,
+        checkpoint: CheckpointId,
+        items: Option<&[CheckpointItemId]>,
+        now: Timestamp,
+    ) -> Result<Vec<CheckpointItemId>, CatalogError> {
+        let mut tx = self.write("ordering a deletion").await?;
+        require_unblocked(&mut tx).await?;
+        let present = items_present(&mut tx, project, checkpoint).await?;
+        let ordered = match items {
+            None => present,
+            Some(wanted) => {
+                let mut wanted = wanted.to_vec();
+                wanted.sort();
+                wanted.dedup();
+                if let Some(missing) = wanted.iter().find(|item| !present.contains(item)) {
+                    return Err(CatalogError::not_found("checkpoint item", missing));
+                }
+                wanted
+            }
+        };
+        let waiting = lock_waiting_jobs(&mut tx, &ordered).await?;
+        lock_checkpoint(&mut tx, checkpoint).await?;
+        let mut locked = Vec::with_capacity(ordered.len());
+        for item in &ordered {
+            let found = lock_item(&mut tx, *item).await?;
+            if found.state.on(ItemEvent::DeleteOrdered).is_err() {
+                return Err(Conflict::ItemBusy { item: *item, state: found.state }.into());
+            }
+            locked.push((*item, found));
+        }
+        for (item, found) in &locked {
+            let skip = RecordChange {
+                reason_code: "item-deleted".to_owned(),
+                reason: "the backup was deleted before its replication began".to_owned(),
+            };
+            if !skip_waiting_records(&mut tx, *item, &waiting, &skip, now).await? {
+                return Err(Conflict::ItemReplicating { item: *item }.into());
+            }
+            order_one(&mut tx, *item, found, ReplicaState::Deleting, now).await?;
+        }
+        tx.commit().await?;
+        Ok(ordered)
+    }
+
+    /// Orders the expiry of items that retention chose. Those that are busy, being copied, or
+    /// promised for longer stay; the answer names the others. A record that still waited becomes
+    /// skipped as expired, never replicated.
+    pub async fn order_expiry(
+        &self,
+        items: &[CheckpointItemId],
+        now: Timestamp,
+    ) -> Result<Vec<CheckpointItemId>, CatalogError> {
+        let mut tx = self.write("ordering an expiry").await?;
+        require_unblocked(&mut tx).await?;
+        let mut sorted = items.to_vec();
+        sorted.sort();
+        sorted.dedup();
+        let waiting = lock_waiting_jobs(&mut tx, &sorted).await?;
+        let mut ordered = Vec::new();
+        for item in sorted {
+            let found = match lock_item(&mut tx, item).await {
+                Ok(found) => found,
+                Err(CatalogError::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let is_promised = found.keep_until.is_some_and(|end| now < end);
+            if is_promised || found.state.on(ItemEvent::DeleteOrdered).is_err() {
+                continue;
+            }
+            let skip = RecordChange {
+                reason_code: "expired".to_owned(),
+                reason: "expired, never replicated; keep backups longer or replicate more often".to_owned(),
+            };
+            if !skip_waiting_records(&mut tx, item, &waiting, &skip, now).await? {
+                continue;
+            }
+            order_one(&mut tx, item, &found, ReplicaState::Expiring, now).await?;
+            ordered.push(item);
+        }
+        tx.commit().await?;
+        Ok(ordered)
+    }
+
+    /// Ends a deletion: the item is no longer found, its checkpoint goes with its last item, and a
+    /// replica leaves a tombstone for the heads.
+    pub async fn finish_delete(
+        &self,
+        lease: &Lease,
+        item: CheckpointItemId,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("finishing a deletion").await?;
+        check_lease_on(&mut tx, lease, JobKind::Delete, item.bytes()).await?;
+        let row = tx.first("SELECT checkpoint_id FROM checkpoint_items WHERE id = $1", values![item]).await?;
+        let row = row.ok_or_else(|| CatalogError::not_found("checkpoint item", item))?;
+        let checkpoint: CheckpointId = row.id("checkpoint_id")?;
+        lock_checkpoint(&mut tx, checkpoint).await?;
+        let state = lock_item(&mut tx, item).await?.state.on(ItemEvent::DeleteDone)?;
+        store_item_state(&mut tx, item, state, now).await?;
+        tx.execute("DELETE FROM volume_backups WHERE item_id = $1", values![item]).await?;
+        tx.execute("DELETE FROM item_tags WHERE item_id = $1", values![item]).await?;
+        tx.execute(
+            "UPDATE checkpoints SET deleted_at = $1 WHERE id = $2 AND NOT EXISTS \
+             (SELECT 1 FROM checkpoint_items WHERE checkpoint_id = $2 AND state <> 'deleted')",
+            values![now, checkpoint],
+        )
+        .await?;
+        tx.execute(
+            "UPDATE replicas SET ended_at = $1, state = CASE WHEN state = 'expiring' THEN 'expired' \
+             ELSE 'deleted' END WHERE item_id = $2",
+            values![now, item],
+        )
+        .await?;
+        end_job(&mut tx, JobKind::Delete, item.bytes(), now).await?;
+        tx.commit().await
+    }
+
+    /// The items of a policy's runs that retention decides about, oldest first.
+    pub async fn items_for_retention(&self, policy: PolicyId) -> Result<Vec<RetentionItem>, CatalogError> {
+        let mut tx = self.read("reading items for retention").await?;
+        let rows = tx
+            .all(
+                concat!(
+                    "SELECT ",
+                    item_columns!(),
+                    " FROM checkpoint_items WHERE policy_id = $1 AND state <> 'deleted' \
+                     ORDER BY created_at, id"
+                ),
+                values![policy],
+            )
+            .await?;
+        let items = whole_items(&mut tx, &rows).await?;
+        let copied = tx
+            .all(
+                "SELECT DISTINCT r.checkpoint_item_id AS item_id FROM replication_records r \
+                 JOIN checkpoint_items i ON i.id = r.checkpoint_item_id WHERE i.policy_id = $1 \
+                 AND r.state IN ('copying', 'verifying', 'publishing')",
+                values![policy],
+            )
+            .await?;
+        let copied = copied.iter().map(|row| row.id("item_id")).collect::<Result<Vec<_>, _>>()?;
+        let is_in_use = |item: &CheckpointItem| {
+            matches!(item.state, ItemState::WaitingRestore | ItemState::Restoring)
+                || copied.contains(&item.id)
+        };
+        Ok(items.into_iter().map(|item| RetentionItem { is_in_use: is_in_use(&item), item }).collect())
+    }
+
+    /// Items whose noted end has come, whatever their policy; at most `limit`.
+    pub async fn items_past_expiry(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CheckpointItem>, CatalogError> {
+        let mut tx = self.read("reading items past their end").await?;
+        let rows = tx
+            .all(
+                concat!(
+                    "SELECT ",
+                    item_columns!(),
+                    " FROM checkpoint_items WHERE expired_at <= $1 AND state IN ('available', 'error') \
+                     ORDER BY expired_at, id LIMIT $2"
+                ),
+                values![now, limit.min(crate::page::PAGE_ROWS_MAX)],
+            )
+            .await?;
+        whole_items(&mut tx, &rows).await
+    }
+}
+
+/// The items of a project's checkpoint that are not deleted, by id.
+async fn items_present(
+    tx: &mut Tx,
+    project: &ProjectId,
+    checkpoint: CheckpointId,
+) -> Result<Vec<CheckpointItemId>, CatalogError> {
+    crate::checkpoints::read_checkpoint(tx, project, checkpoint).await?;
+    let rows = tx
+        .all(
+            "SELECT id FROM checkpoint_items WHERE checkpoint_id = $1 AND state <> 'deleted' ORDER BY id",
+            values![checkpoint],
+        )
+        .await?;
+    rows.iter().map(|row| row.id("id")).collect()
+}
+
+/// Keeps other transactions from adding to or ending a checkpoint.
+async fn lock_checkpoint(tx: &mut Tx, checkpoint: CheckpointId) -> Result<(), CatalogError> {
+    tx.execute("UPDATE checkpoints SET plan_id = plan_id WHERE id = $1", values![checkpoint]).await?;
+    Ok(())
+}
+
+/// Locks the jobs of the records of these items that only wait, before anything else is locked, and
+/// answers those records. A worker that claims one meanwhile waits and is fenced.
+async fn lock_waiting_jobs(
+    tx: &mut Tx,
+    items: &[CheckpointItemId],
+) -> Result<Vec<ReplicationRecordId>, CatalogError> {
+    let mut waiting: Vec<ReplicationRecordId> = Vec::new();
+    for item in items {
+        let rows = tx
+            .all(
+                "SELECT id FROM replication_records WHERE checkpoint_item_id = $1 AND state = 'waiting'",
+                values![item],
+            )
+            .await?;
+        for row in &rows {
+            waiting.push(row.id("id")?);
+        }
+    }
+    waiting.sort();
+    for record in &waiting {
+        lock_job(tx, JobKind::Replicate, record.bytes()).await?;
+    }
+    Ok(waiting)
+}
+
+/// Skips the waiting records of an item and ends their jobs. False when a record is further than
+/// waiting and the item has to stay.
+async fn skip_waiting_records(
+    tx: &mut Tx,
+    item: CheckpointItemId,
+    locked: &[ReplicationRecordId],
+    change: &RecordChange,
+    now: Timestamp,
+) -> Result<bool, CatalogError> {
+    let rows = tx
+        .all(
+            "SELECT id FROM replication_records WHERE checkpoint_item_id = $1 AND is_current = 1 \
+             AND state <> 'done' ORDER BY id",
+            values![item],
+        )
+        .await?;
+    let mut skipped = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: ReplicationRecordId = row.id("id")?;
+        let state = lock_record(tx, id).await?;
+        let is_waiting = state == RecordState::Waiting && locked.contains(&id);
+        if !is_waiting && !state.is_final() {
+            return Ok(false);
+        }
+        if is_waiting {
+            skipped.push((id, state.on(RecordEvent::NotNeeded)?));
+        }
+    }
+    for (id, state) in skipped {
+        store_record_state(tx, id, state, change, now).await?;
+        end_job(tx, JobKind::Replicate, id.bytes(), now).await?;
+    }
+    Ok(true)
+}
+
+async fn order_one(
+    tx: &mut Tx,
+    item: CheckpointItemId,
+    found: &LockedItem,
+    replica_state: ReplicaState,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    let state = found.state.on(ItemEvent::DeleteOrdered)?;
+    store_item_state(tx, item, state, now).await?;
+    if found.is_replica {
+        tx.execute(
+            "UPDATE replicas SET state = $1 WHERE item_id = $2",
+            vec![Value::from(replica_state.word()), Value::from(item)],
+        )
+        .await?;
+    }
+    let job = NewJob { kind: JobKind::Delete, subject: item.bytes(), priority: 0 };
+    enqueue(tx, &job, now).await
+}
