@@ -42,7 +42,7 @@ pub(crate) struct Piece {
     pub(crate) id: Option<[u8; 32]>,
 }
 
-const CUT_KEY: [u8; 32] = *b"sweep: the key of the cut hashes";
+pub(crate) const CUT_KEY: [u8; 32] = *b"sweep: the key of the cut hashes";
 const ID_KEY: [u8; 32] = *b"sweep: the key of the dedup ids.";
 
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {

@@ -1,9 +1,11 @@
 //! The sweep behind rfd 0002: how a disk is cut into chunks, and what is hashed for it.
 //!
 //! `bench/sweep.sh` makes the disk images with the sub-commands of `images` and then runs `measure` on them. The sweep
-//! keeps a cutter of its own (`cutting`), because it must also be able to cut in the ways that the vault refused.
+//! keeps a cutter of its own (`cutting`), because it must also be able to cut in the ways that the vault refused;
+//! `agreement` compares it with the vault's.
 //! Every figure comes from real bytes run through the real codec; only the columns named "projected" are arithmetic.
 
+mod agreement;
 mod chance;
 mod cutting;
 mod images;
@@ -28,7 +30,8 @@ fn main() -> Result<(), AnyError> {
         ["measure", disks @ ..] => {
             let middle = disks.iter().position(|word| *word == "--").ok_or(USAGE)?;
             let paths = |some: &[&str]| some.iter().map(PathBuf::from).collect::<Vec<_>>();
-            measure::run(&paths(&disks[..middle]), &paths(&disks[middle + 1..]))
+            measure::run(&paths(&disks[..middle]), &paths(&disks[middle + 1..]))?;
+            agreement::check(&paths(&disks[..middle]))
         }
         _ => Err(USAGE.into()),
     }
