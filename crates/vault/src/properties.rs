@@ -8,7 +8,7 @@ use crate::card::RegionIdentity;
 use crate::codec::{Decoder, Encoder};
 use crate::cut::{CutParameters, Sample};
 use crate::error::VaultError;
-use crate::ids::{DomainId, KeyId, RegionId};
+use crate::ids::{DomainId, KeyId, RegionId, VaultId};
 use crate::receipt::{Mode, decode_mode};
 use crate::signed::{Envelope, FORMAT_VERSION, SignedType, Signers};
 use crate::tree::{FAN_OUT, TreeShape};
@@ -22,6 +22,8 @@ pub const PROPERTIES_BYTES_MAX: u64 = 1024;
 /// What a vault is and how it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VaultProperties {
+    /// The vault: the name it lies under.
+    pub vault: VaultId,
     /// The key domain.
     pub domain: DomainId,
     /// The region whose items it holds: the owner's own in a primary vault, a peer in a replica vault.
@@ -41,18 +43,28 @@ pub struct VaultProperties {
 impl VaultProperties {
     /// The properties of a new primary vault, with the default cut.
     pub fn primary(domain: DomainId, region: RegionId, created_ms: u64) -> VaultProperties {
-        let (mode, cut) = (Mode::Restorable, CutParameters::DEFAULT);
-        VaultProperties { domain, source_region: region, mode, pad: 0, cut, fan_out: FAN_OUT, created_ms }
+        let (vault, mode, cut) = (VaultId(domain.0), Mode::Restorable, CutParameters::DEFAULT);
+        VaultProperties {
+            vault,
+            domain,
+            source_region: region,
+            mode,
+            pad: 0,
+            cut,
+            fan_out: FAN_OUT,
+            created_ms,
+        }
     }
 
-    /// The properties of a new replica vault.
+    /// The properties of a new vault for replicas from `source_region`; see [`crate::layout::replica_vault_id`].
     pub fn replica(
+        vault: VaultId,
         domain: DomainId,
         source_region: RegionId,
         mode: Mode,
         created_ms: u64,
     ) -> VaultProperties {
-        VaultProperties { mode, ..VaultProperties::primary(domain, source_region, created_ms) }
+        VaultProperties { vault, mode, ..VaultProperties::primary(domain, source_region, created_ms) }
     }
 
     /// Encodes and signs them.
@@ -73,6 +85,7 @@ impl VaultProperties {
             .fixed(&identity.region().0)
             .fixed(&identity.signing_key_id().0);
         encoder
+            .fixed(&self.vault.0)
             .fixed(&self.domain.0)
             .fixed(&self.source_region.0)
             .u8(self.mode.number())
@@ -90,11 +103,16 @@ impl VaultProperties {
         Ok(bytes)
     }
 
-    /// Reads properties signed by `region`, the owner of the store.
+    /// Reads the properties of `vault`, signed by `region`, the owner of the store.
     ///
     /// # Errors
-    /// `BadFormat`, or `Refused` when another region signed or the signature fails.
-    pub fn decode(bytes: &[u8], region: RegionId, signers: &Signers) -> Result<VaultProperties, VaultError> {
+    /// `BadFormat`, or `Refused` when another region signed, the signature fails, or they are another vault's.
+    pub fn decode(
+        bytes: &[u8],
+        vault: VaultId,
+        region: RegionId,
+        signers: &Signers,
+    ) -> Result<VaultProperties, VaultError> {
         let envelope = Envelope::split(SignedType::State, bytes)?;
         let mut decoder = Decoder::new("vault properties", envelope.unsigned);
         decoder.expect(MAGIC, "another magic")?;
@@ -103,6 +121,9 @@ impl VaultProperties {
             return Err(VaultError::refused("the vault's properties were signed by another region"));
         }
         signers.verify(&envelope, region, KeyId(decoder.fixed()?))?;
+        if VaultId(decoder.fixed()?) != vault {
+            return Err(VaultError::refused("the properties of another vault"));
+        }
         let (domain, source_region) = (DomainId(decoder.fixed()?), RegionId(decoder.fixed()?));
         let mode = decode_mode(&mut decoder)?;
         decoder.expect(&[SUITE], "an unknown suite")?;
@@ -110,7 +131,8 @@ impl VaultProperties {
         let cut = decode_cut(&mut decoder)?;
         let (fan_out, created_ms) = (decoder.u16()?, decoder.u64()?);
         decoder.finish()?;
-        let properties = VaultProperties { domain, source_region, mode, pad, cut, fan_out, created_ms };
+        let properties =
+            VaultProperties { vault, domain, source_region, mode, pad, cut, fan_out, created_ms };
         properties.check()?;
         Ok(properties)
     }
@@ -154,12 +176,13 @@ mod tests {
             VaultProperties {
                 cut: whole,
                 pad: 12,
-                ..VaultProperties::replica(domain, RegionId([9; 16]), Mode::Sealed, 5)
+                ..VaultProperties::replica(VaultId([8; 16]), domain, RegionId([9; 16]), Mode::Sealed, 5)
             },
         ] {
             let bytes = properties.sign(&identity).unwrap();
-            let decode =
-                |bytes: &[u8]| VaultProperties::decode(bytes, identity.region(), &identity.signers());
+            let decode = |bytes: &[u8]| {
+                VaultProperties::decode(bytes, properties.vault, identity.region(), &identity.signers())
+            };
             assert_eq!(decode(&bytes).unwrap(), properties);
             for position in 0..bytes.len() {
                 let mut damaged = bytes.clone();
@@ -177,7 +200,9 @@ mod tests {
         let mut signers = ours.signers();
         signers.trust_region(peer.region());
         signers.add_card(peer.card());
-        assert!(VaultProperties::decode(&bytes, ours.region(), &signers).is_err());
+        assert!(VaultProperties::decode(&bytes, properties.vault, ours.region(), &signers).is_err());
+        let own = properties.sign(&ours).unwrap();
+        assert!(VaultProperties::decode(&own, VaultId([1; 16]), ours.region(), &signers).is_err());
         assert!(VaultProperties { pad: 8, ..properties }.sign(&ours).is_err());
         assert!(VaultProperties { fan_out: 1, ..properties }.sign(&ours).is_err());
         let cut = CutParameters { block_bytes: 3, ..CutParameters::DEFAULT };
