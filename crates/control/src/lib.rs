@@ -1,1 +1,187 @@
-//! control
+//! Control: one method per use case, and the workers that carry orders out.
+//!
+//! A request ends when its decision is durable in the catalog; workers do the rest one step at a time
+//! and may die anywhere. `control` cannot speak HTTP or SQL, because it has neither: it asks `catalog`
+//! for whole transactions, `model` for decisions, `vault` and `disk` for bytes.
+//!
+//! Read [`replication`] first: it is the story of the product's core call. Then
+//! [`replication::worker`], which moves each record forward, and [`arrivals`], the far end.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod arrivals;
+mod backup;
+pub mod checkpoints;
+mod deletion;
+pub mod error;
+mod expiry;
+pub mod identity;
+mod leases;
+mod ledger;
+pub mod page;
+pub mod peers;
+pub mod policies;
+pub mod region;
+pub mod replication;
+pub mod restores;
+mod schedule;
+pub mod servers;
+mod vaults;
+mod volumes;
+pub mod workers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use catalog::Catalog;
+use model::ids::RegionName;
+use model::time::Timestamp;
+use vault::card::RegionIdentity;
+use vault::ids::Incarnation;
+use vault::kek::Kek;
+use vault::seams::{Clock, Entropy};
+use vault::store::ObjectStore;
+use vault::vault::VaultSettings;
+
+pub use access::{Action, Caller};
+pub use error::{Error, Kind, Reason};
+
+use crate::peers::PeerTable;
+use crate::peers::messages::PeerLinks;
+use crate::vaults::Vaults;
+use crate::workers::{Timer, Wakes};
+
+/// One region at work. Clones share everything.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+/// What a region is made of: the seams and the opened stores.
+pub struct Parts {
+    /// The region's name.
+    pub name: RegionName,
+    /// Its catalog.
+    pub catalog: Catalog,
+    /// The object store under all its vaults.
+    pub store: Arc<dyn ObjectStore>,
+    /// Its keys and card.
+    pub identity: Arc<RegionIdentity>,
+    /// The key that seals its bundles and state.
+    pub kek: Arc<Kek>,
+    /// The public half of its offline recovery key.
+    pub recovery_key: [u8; 32],
+    /// This life of its catalog.
+    pub incarnation: Incarnation,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Sleeps.
+    pub timer: Arc<dyn Timer>,
+    /// The way to its peers.
+    pub links: Arc<dyn PeerLinks>,
+    /// How peers reach this region; stands in invitations.
+    pub peer_url: String,
+    /// Where disks may lie.
+    pub source_roots: Arc<disk::SourceRoots>,
+    /// Where the derived indexes live.
+    pub index_dir: PathBuf,
+    /// Threads and memory of the vault pipelines.
+    pub vault_settings: VaultSettings,
+}
+
+struct Inner {
+    parts: Parts,
+    vaults: Vaults,
+    peers: PeerTable,
+    arrivals: arrivals::OpenTransfers,
+    wakes: Wakes,
+    turns: peers::Turns,
+}
+
+impl Control {
+    /// A region over its parts; reads which peers there are.
+    pub async fn open(parts: Parts) -> Result<Control, Error> {
+        let peers = PeerTable::load(&parts.catalog).await?;
+        let inner = Inner {
+            vaults: Vaults::default(),
+            peers,
+            arrivals: arrivals::OpenTransfers::default(),
+            wakes: Wakes::default(),
+            turns: peers::Turns::default(),
+            parts,
+        };
+        Ok(Control { inner: Arc::new(inner) })
+    }
+
+    /// The region's name.
+    pub fn region_name(&self) -> &RegionName {
+        &self.inner.parts.name
+    }
+
+    /// The region's keys and card.
+    pub fn identity(&self) -> &Arc<RegionIdentity> {
+        &self.inner.parts.identity
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.inner.parts.catalog
+    }
+
+    pub(crate) fn vaults(&self) -> &Vaults {
+        &self.inner.vaults
+    }
+
+    pub(crate) fn peers(&self) -> &PeerTable {
+        &self.inner.peers
+    }
+
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.inner.wakes
+    }
+
+    pub(crate) fn turns(&self) -> &peers::Turns {
+        &self.inner.turns
+    }
+
+    pub(crate) fn open_transfers(&self) -> &arrivals::OpenTransfers {
+        &self.inner.arrivals
+    }
+
+    pub(crate) fn roots(&self) -> Arc<disk::SourceRoots> {
+        self.inner.parts.source_roots.clone()
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        self.inner.parts.entropy.as_ref()
+    }
+
+    pub(crate) fn entropy_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.entropy().fill(&mut bytes);
+        bytes
+    }
+
+    pub(crate) fn new_uuid_text(&self) -> String {
+        model::ids::JobId::from_entropy(self.entropy_bytes()).to_string()
+    }
+
+    /// Now, by the region's clock.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.inner.parts.clock.now_ms())
+    }
+}
+
+/// Runs blocking work (disk, vault, password hashes) on a thread of its own.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("a worker thread", error))
+}

@@ -19,6 +19,11 @@ use crate::seams::Entropy;
 /// How many epochs a domain may have; one a day lasts for eleven years.
 pub const EPOCH_COUNT_MAX: u32 = 4096;
 
+/// D(label, bytes) of the format: a digest that no other label can give.
+pub fn derive(label: &str, bytes: &[u8]) -> [u8; 32] {
+    blake3::derive_key(label, bytes)
+}
+
 /// 32 secret bytes.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);

@@ -1,0 +1,193 @@
+//! Making a region: its keys, its store, its catalog row, its first users; and opening the keys again.
+//!
+//! Every step looks before it makes, so that an `init` that was cut off is finished by the next one.
+//! Keys lie in their own folder, outside the data directory and the store.
+
+use std::path::{Path, PathBuf};
+
+use catalog::{Catalog, NewRegion};
+use model::identity::{Project, Role};
+use model::ids::{ProjectId, RegionName, UserId};
+use vault::card::{Card, CardFields, RegionIdentity, RootKey, WorkingKeys};
+use vault::error::VaultError;
+use vault::ids::{Incarnation, RegionId, to_hex};
+use vault::kek::Kek;
+use vault::layout;
+use vault::seams::{Clock, Entropy};
+use vault::signed::Signers;
+use vault::store::{ObjectStore, StoreError};
+
+use crate::Control;
+use crate::error::Error;
+
+/// Largest card that is read.
+const CARD_BYTES_MAX: u64 = 64 << 10;
+/// How long a card is valid: ten years, renewed by an operator; identity never depends on it alone.
+const CARD_VALID_MS: u64 = 3650 * 86_400_000;
+
+/// The key files of a region.
+pub struct KeyFiles {
+    folder: PathBuf,
+}
+
+/// The keys that a running region holds.
+pub struct RegionKeys {
+    /// Seals key bundles and state.
+    pub kek: Kek,
+    /// Signs, and opens wraps made for this region.
+    pub identity: RegionIdentity,
+}
+
+impl KeyFiles {
+    /// The key files in a folder.
+    pub fn new(folder: &Path) -> KeyFiles {
+        KeyFiles { folder: folder.to_owned() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Makes the keys that are missing, and the region's card if it has none.
+    pub fn ensure(
+        &self,
+        store: &dyn ObjectStore,
+        name: &RegionName,
+        tls_key_hash: [u8; 32],
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<RegionKeys, VaultError> {
+        if !self.path("kek").exists() {
+            Kek::create(&self.path("kek"), entropy)?;
+        }
+        if !self.path("root").exists() {
+            RootKey::create(&self.path("root"), entropy)?;
+        }
+        if !self.path("working").exists() {
+            WorkingKeys::create(&self.path("working"), entropy)?;
+        }
+        let doing = "laying out the store";
+        let format = store.put_if_absent(layout::FORMAT_NAME, layout::FORMAT_CONTENT);
+        format.map_err(|error| error.while_doing(doing))?;
+        let root = RootKey::load(&self.path("root"))?;
+        let keys = WorkingKeys::load(&self.path("working"))?;
+        let card_name = layout::card_name(root.region_id(), 1);
+        let now_ms = clock.now_ms();
+        let card = root.sign_card(&CardFields {
+            name: name.to_string(),
+            signing_key: keys.signing_key(),
+            receiving_key: keys.receiving_key(),
+            tls_key_hash,
+            serial: 1,
+            valid_from_ms: now_ms,
+            valid_to_ms: now_ms + CARD_VALID_MS,
+            next_root_key: None,
+        })?;
+        match store.get(&card_name, CARD_BYTES_MAX) {
+            Ok(_) => {}
+            Err(StoreError::NotFound { .. }) => {
+                store.put_if_absent(&card_name, card.bytes()).map_err(|error| error.while_doing(doing))?;
+            }
+            Err(error) => return Err(error.while_doing(doing)),
+        }
+        self.open(store, root.region_id())
+    }
+
+    /// Opens the keys of a region that was made before.
+    pub fn open(&self, store: &dyn ObjectStore, region: RegionId) -> Result<RegionKeys, VaultError> {
+        let kek = Kek::load(&self.path("kek"))?;
+        let keys = WorkingKeys::load(&self.path("working"))?;
+        let identity = RegionIdentity::new(keys, newest_card(store, region)?)?;
+        Ok(RegionKeys { kek, identity })
+    }
+}
+
+/// The newest card of a region that the store holds.
+pub fn newest_card(store: &dyn ObjectStore, region: RegionId) -> Result<Card, VaultError> {
+    let doing = "reading the region's card";
+    let prefix = format!("{}{region}/", layout::CARDS_PREFIX);
+    let mut names = store.list(&prefix).map_err(|error| error.while_doing(doing))?;
+    names.sort();
+    let name = names.last().ok_or_else(|| VaultError::refused(format!("the store has no card of region {region}")))?;
+    let card = Card::decode(&store.get(name, CARD_BYTES_MAX).map_err(|error| error.while_doing(doing))?)?;
+    if card.region() != region {
+        return Err(VaultError::refused("a card lies under another region's name"));
+    }
+    Ok(card)
+}
+
+/// Signers that this region believes: itself, and its peers by the cards the store holds.
+pub(crate) fn signers_of(identity: &RegionIdentity, peers: &[Card]) -> Signers {
+    let mut signers = identity.signers();
+    for card in peers {
+        signers.trust_region(card.region());
+        signers.add_card(card);
+    }
+    signers
+}
+
+/// Writes the region's catalog row, if there is none; answers its incarnation.
+pub async fn ensure_row(
+    catalog: &Catalog,
+    name: &RegionName,
+    region_id: RegionId,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<Incarnation, Error> {
+    let now = model::time::Timestamp::from_millis(clock.now_ms());
+    if catalog.region().await?.is_none() {
+        let incarnation = Incarnation::generate(entropy).0;
+        let region = NewRegion { name: name.clone(), region_id: region_id.0, incarnation };
+        catalog.init_region(&region, now).await?;
+    }
+    let row = catalog.region().await?;
+    let row = row.ok_or_else(|| Error::internal("to read the region", "its row is missing"))?;
+    if row.name != *name || row.region_id != region_id.0 {
+        return Err(Error::invalid("region.name", "the catalog belongs to another region"));
+    }
+    Ok(Incarnation(row.incarnation))
+}
+
+/// The first people of a region: an operator who is also admin of the first project.
+pub struct FirstUser {
+    /// The operator's name.
+    pub name: String,
+    /// The operator's password.
+    pub password: String,
+}
+
+impl Control {
+    /// Makes the first project, named as the region, and its admin, if there are none.
+    pub async fn ensure_first_user(&self, first: FirstUser) -> Result<(ProjectId, UserId), Error> {
+        let name = self.region_name().as_str();
+        let project = match crate::page::found(self.catalog().project_by_name(name).await)? {
+            Some(project) => project,
+            None => {
+                let id = to_hex(&self.entropy_bytes::<16>()).parse()?;
+                let project = Project { id, name: name.to_owned(), enabled: true, created_at: self.now() };
+                self.catalog().create_project(&project).await?;
+                project
+            }
+        };
+        let user = match crate::page::found(self.catalog().user_by_name(&first.name).await)? {
+            Some((user, _)) => user,
+            None => self.add_user(&first.name, first.password).await?,
+        };
+        self.catalog().assign_role(user.id, None, Role::Operator).await?;
+        self.catalog().assign_role(user.id, Some(&project.id), Role::Admin).await?;
+        Ok((project.id, user.id))
+    }
+
+    /// Refuses to write while the catalog is known to be older than the world around it.
+    pub(crate) async fn refuse_when_blocked(&self) -> Result<(), Error> {
+        let region = self.catalog().region().await?;
+        match region.and_then(|region| region.blocked_reason) {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(
+                crate::Kind::Unavailable,
+                crate::Reason::WritesBlocked,
+                format!("writing is blocked: {reason}"),
+            )),
+        }
+    }
+}
