@@ -5,7 +5,7 @@
 //! | action | sentence |
 //! |---|---|
 //! | `Begin` | an operation registers its base manifest, checked live in that transaction |
-//! | `LookUp` | before it relies on an index hit, a pin succeeds only while the pack is live; otherwise the hit is a miss. The index is any cache: it may answer with every pack that was ever sealed with the chunk, or with none |
+//! | `LookUp` | before it relies on an index hit, a pin succeeds only while the pack is live; otherwise the hit is a miss. The index is any cache: it may answer with any pack that was ever sealed with the chunk, or with none |
 //! | `Seal` | a row reserves the number before upload, names are never reused; sealing makes the pack live |
 //! | `Publish`, `GiveUp` | the operation ends; its pins stay until a mark whose snapshot follows has ended |
 //! | `Restart` | the process is killed: what it knew is lost, what it made and pinned stays |
@@ -20,7 +20,7 @@
 //!
 //! The world: three chunks in two packs; the first manifest needs chunk 0 only, so pack 0 is half garbage and pack 1 is
 //! garbage. The first writer has that manifest as base and needs chunks 0 and 1, the second has whatever is live and
-//! needs 1 and 2. Each is backed up again (`Begin` after an end) never; each may be killed or give up.
+//! needs 1 and 2. Neither runs twice; one of them may be killed or give up, the collector may sleep: see `worlds`.
 
 use stateright::{Model, Property};
 
@@ -118,13 +118,7 @@ struct World {
     pauses_left: u8,
     restarts_left: u8,
     give_ups_left: u8,
-    /// Noted by collections, for the properties.
-    past: Past,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Past {
-    was_copy_kept: bool,
+    /// A collection that followed both operations left a pack of garbage.
     was_garbage_left: bool,
 }
 
@@ -206,12 +200,19 @@ impl World {
         }
     }
 
+    /// The number stays reserved for ever; what was not sealed is gone.
+    fn forget_open_pack(&mut self, operation: usize) {
+        if let Some(number) = self.operations[operation].open_pack.take() {
+            self.packs[number].chunks = 0;
+        }
+    }
+
     fn end_operation(&mut self, operation: usize, fault: Fault) {
+        self.forget_open_pack(operation);
         let ended = &mut self.operations[operation];
         ended.life = Life::Ended;
         ended.base = None;
         ended.settled = 0;
-        ended.open_pack = None;
         if fault == Fault::PinsEndWithOperation {
             ended.pins = 0;
         }
@@ -236,13 +237,12 @@ impl Collection {
             }
             Life::Open => {
                 if let Some(chunk) = next_chunk(index, operation.settled) {
-                    let sealed = world
-                        .packs
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, pack)| has(pack.chunks, chunk) && pack.state != PackState::Reserved);
+                    // A hit in a condemned pack gives no pin: it is the same miss as no hit.
+                    let pinnable = world.packs.iter().enumerate().filter(|(_, pack)| {
+                        has(pack.chunks, chunk) && (pack.state == PackState::Live || self.pins_anything(pack))
+                    });
                     actions.extend(
-                        sealed.map(|(pack, _)| Action::LookUp { operation: index, answer: Some(pack) }),
+                        pinnable.map(|(pack, _)| Action::LookUp { operation: index, answer: Some(pack) }),
                     );
                     actions.push(Action::LookUp { operation: index, answer: None });
                 } else if operation.open_pack.is_some() {
@@ -292,14 +292,15 @@ impl Collection {
         is_old && !was_open && (!is_pinned || self.fault == Fault::PinsNotSeen)
     }
 
+    fn pins_anything(&self, pack: &Pack) -> bool {
+        self.fault == Fault::PinOnAnything && pack.state == PackState::Condemned
+    }
+
     fn look_up(&self, world: &mut World, index: usize, answer: Option<usize>) {
         let Some(chunk) = next_chunk(index, world.operations[index].settled) else { return };
-        let is_pinned = answer.is_some_and(|number| {
-            world.packs[number].state == PackState::Live || self.fault == Fault::PinOnAnything
-        });
         match answer {
-            Some(number) if is_pinned => world.operations[index].pins |= bit(number),
-            _ => {
+            Some(number) => world.operations[index].pins |= bit(number),
+            None => {
                 let number = world.operations[index].open_pack.unwrap_or_else(|| world.reserve(Some(index)));
                 world.operations[index].open_pack = Some(number);
                 world.packs[number].chunks |= bit(chunk);
@@ -348,11 +349,7 @@ impl Collection {
                 world.operations[index].pins = 0;
             }
         }
-        let is_copy = |(old, new): (usize, usize)| {
-            world.packs[old].state == PackState::Condemned && world.packs[new].state == PackState::Live
-        };
-        world.past.was_copy_kept |= run.rewritten.is_some_and(is_copy);
-        world.past.was_garbage_left |= run.ended_operations == 0b11 && has_whole_garbage(world, &run);
+        world.was_garbage_left |= run.ended_operations == 0b11 && has_whole_garbage(world, &run);
     }
 
     fn is_garbage(&self, world: &World, run: &Run, number: usize) -> bool {
@@ -396,7 +393,7 @@ impl Model for Collection {
             pauses_left: self.pauses,
             restarts_left: self.restarts,
             give_ups_left: self.give_ups,
-            past: Past::default(),
+            was_garbage_left: false,
         }]
     }
 
@@ -446,8 +443,8 @@ impl Model for Collection {
             }
             Action::Restart { operation } => {
                 world.restarts_left -= 1;
+                world.forget_open_pack(operation);
                 let restarted = &mut world.operations[operation];
-                restarted.open_pack = None;
                 restarted.settled = before.base_chunks(&before.operations[operation]) & NEEDS[operation];
             }
             Action::Expire { manifest } => world.manifests[manifest].is_live = false,
@@ -489,14 +486,15 @@ impl Model for Collection {
             }),
             Property::always(
                 "a collection after all operations ended leaves no pack of garbage",
-                |_, world: &World| !world.past.was_garbage_left,
+                |_, world: &World| !world.was_garbage_left,
             ),
             Property::sometimes("both backups are published and a pack is condemned", |_, world: &World| {
                 world.manifests.len() == 3
                     && world.packs.iter().any(|pack| pack.state == PackState::Condemned)
             }),
             Property::sometimes("a rewritten pack is condemned and its copy is live", |_, world: &World| {
-                world.past.was_copy_kept
+                let is_copy = |pack: &Pack| pack.operation.is_none() && pack.state == PackState::Live;
+                world.packs[0].state == PackState::Condemned && world.packs[2..].iter().any(is_copy)
             }),
             Property::sometimes("a pin comes too late", |_, world: &World| {
                 // The chunk was in a pack that is gone, and the writer stored it again.
