@@ -1,7 +1,9 @@
 //! Replication records as rows: reading, listing, and the worker's moves. No state is assigned here
 //! but the one that [`RecordState::on`] gives.
 
-use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, RegionName, ReplicationRecordId};
+use model::ids::{
+    CheckpointId, CheckpointItemId, PolicyId, ProjectId, RegionName, ReplicationRecordId, ResourceId,
+};
 use model::replication::{Destination, IllegalRecordMove, RecordEvent, RecordState, ReplicationRecord};
 use model::time::Timestamp;
 use sqlx::AssertSqlSafe;
@@ -302,6 +304,30 @@ impl Catalog {
         store_record_state(&mut tx, id, state, change, now).await?;
         end_job(&mut tx, JobKind::Replicate, id.bytes(), now).await?;
         tx.commit().await
+    }
+
+    /// Manifests of a server's live items that a destination has acknowledged and, as far as we know,
+    /// still holds, newest first: what the next item of the server can be sent against.
+    pub async fn replicated_manifests(
+        &self,
+        resource: &ResourceId,
+        destination: &Destination,
+        limit: u32,
+    ) -> Result<Vec<[u8; 32]>, CatalogError> {
+        let mut tx = self.read("reading what a destination holds").await?;
+        let rows = tx
+            .all(
+                "SELECT i.manifest_digest AS manifest_digest FROM checkpoint_items i \
+                 JOIN replication_records r ON r.checkpoint_item_id = i.id \
+                 WHERE i.resource_id = $1 AND r.destination_region = $2 AND r.destination_project_id = $3 \
+                 AND r.state = 'done' AND r.is_current = 1 AND r.replica_gone_at IS NULL \
+                 AND i.manifest_digest IS NOT NULL \
+                 AND i.state IN ('available', 'waiting_restore', 'restoring') \
+                 ORDER BY i.created_at DESC, i.id DESC LIMIT $4",
+                values![resource, &destination.region, &destination.project_id, limit],
+            )
+            .await?;
+        rows.iter().map(|row| row.bytes("manifest_digest")).collect()
     }
 
     /// The current records that are done for a region, for comparison with its head.

@@ -72,7 +72,8 @@ impl Caller {
 
     /// The caller's project, if a role there allows the action.
     pub(crate) fn may(&self, action: Action) -> Result<&ProjectId, Error> {
-        let project = self.project().ok_or_else(|| Error::forbidden("the token is not scoped to a project"))?;
+        let project =
+            self.project().ok_or_else(|| Error::forbidden("the token is not scoped to a project"))?;
         let is_allowed =
             self.scope.roles.iter().any(|role| *role != Role::Operator && *role >= action.least_role());
         if is_allowed {

@@ -83,7 +83,10 @@ impl Control {
             let open = |volume: &Volume| {
                 let opened = roots.open_reader(Path::new(&volume.path), disk_format(volume.format));
                 opened.map(SourceVolume).map_err(|error| {
-                    format!("volume {} cannot be opened: {error}; mend it and run the policy again", volume.id)
+                    format!(
+                        "volume {} cannot be opened: {error}; mend it and run the policy again",
+                        volume.id
+                    )
                 })
             };
             wanted.iter().map(open).collect()
@@ -111,7 +114,8 @@ impl Control {
             .iter()
             .map(|volume| VolumeSpec { volume_id: volume.volume_id.to_string(), changed: None })
             .collect();
-        let volume_sizes = item.volumes.iter().map(|volume| volume.id).zip(disks.iter().map(|disk| disk.size_bytes()));
+        let volume_sizes =
+            item.volumes.iter().map(|volume| volume.id).zip(disks.iter().map(|disk| disk.size_bytes()));
         let volume_sizes = volume_sizes.collect();
         let progress = LeaseProgress::new();
         let note = async |progress: std::sync::Arc<LeaseProgress>| {

@@ -3,16 +3,18 @@
 
 use catalog::RunSharing;
 use model::checkpoint::{Checkpoint, CheckpointItem, ItemState, VolumeBackup};
-use model::ids::{CheckpointId, CheckpointItemId, OperationId, PolicyId, ProjectId, ResourceId, VolumeBackupId, VolumeId};
+use model::ids::{
+    CheckpointId, CheckpointItemId, OperationId, PolicyId, ProjectId, ResourceId, VolumeBackupId, VolumeId,
+};
 use model::policy::{Policy, PolicyResource};
 use model::replication::ReplicationRecord;
 use model::server::Server;
 use model::text::{Description, Name, Tag};
 
+use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
 use crate::page::{ItemFilter, ItemSort, Page, PageOf, found, page_of};
-use crate::Control;
 
 /// An order to back up one server.
 #[derive(Clone, Debug)]
@@ -86,10 +88,14 @@ impl Control {
     pub async fn run_policy(&self, caller: &Caller, order: RunOrder) -> Result<Begun, Error> {
         let project = caller.may(Action::Order)?;
         let policy = self.policy_of(project, order.policy_id).await?;
-        if let Some(stranger) = order.resources.iter().flatten().find(|id| policy.resources.iter().all(|r| r.id != **id)) {
+        if let Some(stranger) =
+            order.resources.iter().flatten().find(|id| policy.resources.iter().all(|r| r.id != **id))
+        {
             return Err(Error::invalid("resources", format!("server {stranger} is not in the policy")));
         }
-        let chosen = |resource: &&PolicyResource| order.resources.as_ref().is_none_or(|ids| ids.contains(&resource.id));
+        let chosen = |resource: &&PolicyResource| {
+            order.resources.as_ref().is_none_or(|ids| ids.contains(&resource.id))
+        };
         let resources: Vec<PolicyResource> = policy.resources.iter().filter(chosen).cloned().collect();
         self.begin_policy_run(&policy, &resources, false).await
     }
@@ -114,7 +120,9 @@ impl Control {
         for resource in resources {
             let server = self.catalog().server(&policy.project_id, &resource.id).await;
             let Some(server) = found(server)? else { continue };
-            let Ok(mut item) = self.new_item(&checkpoint, &server, &resource.excluded_volumes, true) else { continue };
+            let Ok(mut item) = self.new_item(&checkpoint, &server, &resource.excluded_volumes, true) else {
+                continue;
+            };
             item.tags = policy.tags.clone();
             items.push(item);
         }
@@ -125,7 +133,12 @@ impl Control {
     }
 
     /// The items of the caller's project.
-    pub async fn items(&self, caller: &Caller, filter: &ItemFilter, page: &Page<ItemSort>) -> Result<PageOf<ItemView>, Error> {
+    pub async fn items(
+        &self,
+        caller: &Caller,
+        filter: &ItemFilter,
+        page: &Page<ItemSort>,
+    ) -> Result<PageOf<ItemView>, Error> {
         let project = caller.may(Action::Read)?;
         let found = page_of(page, async |page| self.catalog().items(project, filter, &page).await).await?;
         let ids: Vec<CheckpointItemId> = found.rows.iter().map(|item| item.id).collect();
@@ -164,7 +177,11 @@ impl Control {
         Ok(())
     }
 
-    pub(crate) async fn item_of(&self, project: &ProjectId, id: CheckpointItemId) -> Result<CheckpointItem, Error> {
+    pub(crate) async fn item_of(
+        &self,
+        project: &ProjectId,
+        id: CheckpointItemId,
+    ) -> Result<CheckpointItem, Error> {
         let missing = || {
             let reason = Reason::ItemNotFound { item: id.to_string() };
             Error::not_found(reason, format!("Checkpoint_item ({id}) is not found."))

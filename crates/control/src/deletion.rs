@@ -6,8 +6,8 @@ use model::ids::CheckpointItemId;
 use tracing::info;
 use vault::crash_point;
 
-use crate::error::Error;
 use crate::Control;
+use crate::error::Error;
 
 impl Control {
     /// Carries out one deletion job.

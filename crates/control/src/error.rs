@@ -190,7 +190,8 @@ impl From<CatalogError> for Error {
                 Error::new(Kind::Invalid, Reason::Malformed, format!("a number is too large while {doing}"))
             }
             error @ CatalogError::Unavailable { .. } => {
-                let mut told = Error::new(Kind::Unavailable, Reason::Busy, "the catalog does not answer now; try again");
+                let mut told =
+                    Error::new(Kind::Unavailable, Reason::Busy, "the catalog does not answer now; try again");
                 told.cause = Some(Box::new(error));
                 told
             }
@@ -214,7 +215,9 @@ impl From<Conflict> for Error {
             Conflict::IsReplica { .. } => Reason::ReplicaOfReplica,
             Conflict::ServerRestoring { .. } => Reason::TargetRestoring,
             Conflict::GrantClosed => Reason::DestinationProjectRefuses,
-            Conflict::OverQuota { bytes_left } => Reason::QuotaExceeded { what: format!("{bytes_left} bytes left") },
+            Conflict::OverQuota { bytes_left } => {
+                Reason::QuotaExceeded { what: format!("{bytes_left} bytes left") }
+            }
             Conflict::Blocked { .. } => Reason::WritesBlocked,
             Conflict::BaseNotLive
             | Conflict::OperationNotOpen

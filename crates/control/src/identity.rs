@@ -65,7 +65,9 @@ impl Control {
     /// Makes a token. Every refusal looks the same, whether user, password or project is wrong.
     pub async fn log_in(&self, login: Login) -> Result<(String, TokenScope), Error> {
         let (user, scope, ends_at) = match login {
-            Login::Password { user, password, scope } => (self.check_password(user, password).await?, scope, None),
+            Login::Password { user, password, scope } => {
+                (self.check_password(user, password).await?, scope, None)
+            }
             Login::Token { token, scope } => {
                 let earlier = self.authenticate(&token).await?.scope().clone();
                 (earlier.user, scope, Some(earlier.expires_at))
@@ -73,7 +75,8 @@ impl Control {
         };
         let project = self.project_of_scope(&scope).await?;
         let roles = self.catalog().roles(user.id, project.as_ref().map(|project| &project.id)).await?;
-        let may_scope = project.as_ref().is_none_or(|project| project.enabled) && (project.is_none() || !roles.is_empty());
+        let may_scope = project.as_ref().is_none_or(|project| project.enabled)
+            && (project.is_none() || !roles.is_empty());
         if !may_scope {
             return Err(Error::unauthenticated());
         }
@@ -130,7 +133,12 @@ impl Control {
     }
 
     /// Makes a project; its id may be that of an existing cloud.
-    pub async fn create_project(&self, caller: &Caller, name: &str, id: Option<ProjectId>) -> Result<Project, Error> {
+    pub async fn create_project(
+        &self,
+        caller: &Caller,
+        name: &str,
+        id: Option<ProjectId>,
+    ) -> Result<Project, Error> {
         caller.must_operate()?;
         check_identity_name("name", name)?;
         let id = match id {
@@ -164,7 +172,10 @@ impl Control {
     ) -> Result<(), Error> {
         caller.must_operate()?;
         if project_id.is_none() != (role == Role::Operator) {
-            return Err(Error::invalid("role", "operator is given in the region, every other role in a project"));
+            return Err(Error::invalid(
+                "role",
+                "operator is given in the region, every other role in a project",
+            ));
         }
         self.catalog().assign_role(user_id, project_id, role).await?;
         Ok(())
@@ -227,9 +238,10 @@ fn token_hash(token: &Secret) -> [u8; 32] {
 }
 
 fn hash_password(password: &str, salt: &[u8]) -> Result<String, Error> {
-    let hash: PasswordHash = Argon2::default().hash_password_with_salt(password.as_bytes(), salt).map_err(|error| {
-        Error::new(Kind::Internal, Reason::Internal, format!("cannot hash the password: {error}"))
-    })?;
+    let hash: PasswordHash =
+        Argon2::default().hash_password_with_salt(password.as_bytes(), salt).map_err(|error| {
+            Error::new(Kind::Internal, Reason::Internal, format!("cannot hash the password: {error}"))
+        })?;
     Ok(hash.to_string())
 }
 

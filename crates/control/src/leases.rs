@@ -84,7 +84,8 @@ impl Control {
         Note: Fn(Arc<LeaseProgress>) -> Noting,
         Noting: Future<Output = Result<(), CatalogError>>,
     {
-        let extended = self.catalog().extend_lease(lease, self.now().plus_seconds(LEASE_SECONDS.into())).await;
+        let extended =
+            self.catalog().extend_lease(lease, self.now().plus_seconds(LEASE_SECONDS.into())).await;
         let noted = match extended {
             Ok(_) => note(progress.clone()).await,
             Err(error) => Err(error),

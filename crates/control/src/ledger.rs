@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use catalog::{Catalog, CatalogError, Conflict, NewOperation, PackRow};
 use model::ids::OperationId as CatalogOperationId;
+use model::time::Timestamp;
 use tokio::runtime::Handle;
 use vault::ids::{ManifestDigest, OperationId, PackNumber, VaultId};
 use vault::layout;
-use model::time::Timestamp;
-use vault::seams::Clock;
 use vault::ledger::{LedgerError, LedgerPack, PackLedger, SealedPack};
+use vault::seams::Clock;
 
 /// [`PackLedger`] over the catalog's `vaults`, `packs`, `pins` and `operations`.
 pub(crate) struct CatalogLedger {
@@ -23,7 +23,8 @@ pub(crate) struct CatalogLedger {
 impl PackLedger for CatalogLedger {
     fn begin(&self, operation: OperationId, base: Option<ManifestDigest>) -> Result<(), LedgerError> {
         let base = base.map(|digest| digest.0);
-        let row = NewOperation { id: operation_id(operation), vault_id: self.vault_id.0, base_manifest: base };
+        let row =
+            NewOperation { id: operation_id(operation), vault_id: self.vault_id.0, base_manifest: base };
         let begun = self.catalog.begin_operation(&row, self.now());
         self.runtime.block_on(begun).map_err(|error| refused(error, PackNumber(0)))
     }

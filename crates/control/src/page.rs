@@ -2,11 +2,11 @@
 
 use std::future::Future;
 
+use catalog::{CatalogError, PAGE_ROWS_MAX};
 pub use catalog::{
     Direction, ImageType, ItemFilter, ItemSort, Page, PolicyFilter, PolicySort, RecordFilter, RecordSort,
     RestoreSort, ServerSort, Sort,
 };
-use catalog::{CatalogError, PAGE_ROWS_MAX};
 
 use crate::error::{Error, Reason};
 
@@ -20,14 +20,19 @@ pub struct PageOf<Row> {
 }
 
 /// Fetches one page, and one row more to see whether more follows.
-pub(crate) async fn page_of<Row, Key, Fetch, Fetching>(page: &Page<Key>, fetch: Fetch) -> Result<PageOf<Row>, Error>
+pub(crate) async fn page_of<Row, Key, Fetch, Fetching>(
+    page: &Page<Key>,
+    fetch: Fetch,
+) -> Result<PageOf<Row>, Error>
 where
     Key: Clone,
     Fetch: FnOnce(Page<Key>) -> Fetching,
     Fetching: Future<Output = Result<Vec<Row>, CatalogError>>,
 {
     let limit = page.limit.min(PAGE_ROWS_MAX - 1);
-    let mut rows = fetch(Page { limit: limit + 1, ..page.clone() }).await.map_err(|error| unknown_marker(page, error))?;
+    let mut rows = fetch(Page { limit: limit + 1, ..page.clone() })
+        .await
+        .map_err(|error| unknown_marker(page, error))?;
     let has_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     Ok(PageOf { rows, has_more })
@@ -53,6 +58,10 @@ pub(crate) fn found<T>(result: Result<T, CatalogError>) -> Result<Option<T>, Err
 }
 
 /// The same, with the answer for the caller when there is no such thing.
-pub(crate) fn found_or<T>(result: Result<T, CatalogError>, reason: Reason, message: &str) -> Result<T, Error> {
+pub(crate) fn found_or<T>(
+    result: Result<T, CatalogError>,
+    reason: Reason,
+    message: &str,
+) -> Result<T, Error> {
     found(result)?.ok_or_else(|| Error::not_found(reason, message))
 }

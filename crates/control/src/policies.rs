@@ -7,10 +7,10 @@ use model::schedule::Pattern;
 use model::text::{Description, Name, Tag};
 use model::time::Timestamp;
 
+use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
 use crate::page::{Page, PageOf, PolicyFilter, PolicySort, found, found_or, page_of};
-use crate::Control;
 
 /// The most servers one policy may name.
 const RESOURCES_MAX: usize = 10_000;
@@ -85,7 +85,8 @@ impl Control {
         let project = caller.may(Action::ChangePolicies)?;
         let now = self.now();
         self.check_resources(project, &new.resources).await?;
-        let operations = new.operations.into_iter().map(|operation| self.new_operation(operation, now)).collect();
+        let operations =
+            new.operations.into_iter().map(|operation| self.new_operation(operation, now)).collect();
         let policy = Policy {
             id: PolicyId::from_entropy(self.entropy_bytes()),
             project_id: project.clone(),
@@ -122,7 +123,12 @@ impl Control {
     }
 
     /// Changes a policy. Two changes at once: the second is told to read again.
-    pub async fn update_policy(&self, caller: &Caller, id: PolicyId, change: PolicyChange) -> Result<Policy, Error> {
+    pub async fn update_policy(
+        &self,
+        caller: &Caller,
+        id: PolicyId,
+        change: PolicyChange,
+    ) -> Result<Policy, Error> {
         let project = caller.may(Action::ChangePolicies)?;
         let mut policy = self.policy_of(project, id).await?;
         let seen = policy.updated_at;

@@ -108,7 +108,9 @@ pub fn newest_card(store: &dyn ObjectStore, region: RegionId) -> Result<Card, Va
     let prefix = format!("{}{region}/", layout::CARDS_PREFIX);
     let mut names = store.list(&prefix).map_err(|error| error.while_doing(doing))?;
     names.sort();
-    let name = names.last().ok_or_else(|| VaultError::refused(format!("the store has no card of region {region}")))?;
+    let name = names
+        .last()
+        .ok_or_else(|| VaultError::refused(format!("the store has no card of region {region}")))?;
     let card = Card::decode(&store.get(name, CARD_BYTES_MAX).map_err(|error| error.while_doing(doing))?)?;
     if card.region() != region {
         return Err(VaultError::refused("a card lies under another region's name"));

@@ -10,10 +10,10 @@ use model::ids::{CheckpointItemId, GrantId, ProjectId, RegionName, ReplicationRe
 use model::replication::{self, Destination, LeftOut, ReplicationOrder, ReplicationRecord};
 use model::text::{Description, Name};
 
+use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
 use crate::page::{Page, PageOf, RecordFilter, RecordSort, found_or, page_of};
-use crate::Control;
 
 /// What a replication order began.
 #[derive(Clone, Debug)]
@@ -45,7 +45,11 @@ pub struct ItemReplicationOrder {
 
 impl Control {
     /// Makes replicas, in another region, of every backup of a policy that has not been replicated yet.
-    pub async fn replicate_policy(&self, caller: &Caller, order: ReplicationOrder) -> Result<Replication, Error> {
+    pub async fn replicate_policy(
+        &self,
+        caller: &Caller,
+        order: ReplicationOrder,
+    ) -> Result<Replication, Error> {
         let project = caller.may(Action::Replicate)?;
         self.policy_of(project, order.policy_id).await?;
         self.begin_policy_replication(order, false).await
@@ -124,7 +128,12 @@ impl Control {
         let new = NewRecords { record_ids, grant_id, by_scheduler };
         let selected = self.catalog().begin_replication(&plan, &new, self.now()).await?;
         self.wakes().replicator.notify_one();
-        Ok(Replication { order, source_region: self.region_name().clone(), selected, left_out: plan.left_out })
+        Ok(Replication {
+            order,
+            source_region: self.region_name().clone(),
+            selected,
+            left_out: plan.left_out,
+        })
     }
 
     /// Refuses an unknown region and our own, by name; the name is the only address a caller can give.

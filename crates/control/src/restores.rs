@@ -8,10 +8,10 @@ use model::ids::{CheckpointId, CheckpointItemId, ResourceId, RestoreId, VolumeBa
 use model::restore::{Restore, RestoreState, RestoreVolume};
 use model::server::{Server, Volume};
 
+use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
 use crate::page::{Page, PageOf, RestoreSort, found, found_or, page_of};
-use crate::Control;
 
 /// An order to restore one item.
 #[derive(Clone, Debug)]
@@ -37,11 +37,13 @@ impl Control {
         let item = self.item_of(project, order.item_id).await?;
         if item.checkpoint_id != order.checkpoint_id {
             let reason = Reason::ItemNotFound { item: order.item_id.to_string() };
-            return Err(Error::not_found(reason, format!("Checkpoint_item ({}) is not found.", order.item_id)));
+            return Err(Error::not_found(
+                reason,
+                format!("Checkpoint_item ({}) is not found.", order.item_id),
+            ));
         }
-        let server = found(self.catalog().server(project, &order.target_server_id).await)?.ok_or_else(|| {
-            Error::refused(Reason::ServerNotFound, "server do not exist").at("server_id")
-        })?;
+        let server = found(self.catalog().server(project, &order.target_server_id).await)?
+            .ok_or_else(|| Error::refused(Reason::ServerNotFound, "server do not exist").at("server_id"))?;
         check_mapping(&item, &server, &order.volumes)?;
         let restore = Restore {
             id: RestoreId::from_entropy(self.entropy_bytes()),
@@ -72,7 +74,11 @@ impl Control {
     }
 
     /// The restores of the caller's project.
-    pub async fn restores(&self, caller: &Caller, page: &Page<RestoreSort>) -> Result<PageOf<Restore>, Error> {
+    pub async fn restores(
+        &self,
+        caller: &Caller,
+        page: &Page<RestoreSort>,
+    ) -> Result<PageOf<Restore>, Error> {
         let project = caller.may(Action::Read)?;
         page_of(page, async |page| self.catalog().restores(project, &page).await).await
     }
@@ -81,8 +87,11 @@ impl Control {
 /// All disks of the item, each onto a disk of the target that is large enough, no disk twice.
 fn check_mapping(item: &CheckpointItem, server: &Server, mapping: &[RestoreVolume]) -> Result<(), Error> {
     let backup_of = |id: VolumeBackupId| item.volumes.iter().find(|volume| volume.id == id);
-    let unknown: Vec<String> =
-        mapping.iter().filter(|m| backup_of(m.backup_id).is_none()).map(|m| m.backup_id.to_string()).collect();
+    let unknown: Vec<String> = mapping
+        .iter()
+        .filter(|m| backup_of(m.backup_id).is_none())
+        .map(|m| m.backup_id.to_string())
+        .collect();
     if !unknown.is_empty() {
         let (backups, item) = (unknown.join(", "), item.id.to_string());
         let message = format!("Can not find backup(s) ({backups}) in checkpoint item ({item}).");
@@ -96,11 +105,14 @@ fn check_mapping(item: &CheckpointItem, server: &Server, mapping: &[RestoreVolum
         .collect();
     if !left_out.is_empty() {
         let backups = left_out.join(", ");
-        let message = format!("Not assign backup(s) ({backups}) to volume(s), partial restore is not supported.");
+        let message =
+            format!("Not assign backup(s) ({backups}) to volume(s), partial restore is not supported.");
         return Err(Error::refused(Reason::PartialRestore { backups }, message).at("volumes"));
     }
     for (position, pair) in mapping.iter().enumerate() {
-        let is_twice = mapping[..position].iter().any(|m| m.volume_id == pair.volume_id || m.backup_id == pair.backup_id);
+        let is_twice = mapping[..position]
+            .iter()
+            .any(|m| m.volume_id == pair.volume_id || m.backup_id == pair.backup_id);
         if is_twice {
             return Err(Error::invalid("volumes", "names one volume or backup twice"));
         }

@@ -50,7 +50,12 @@ impl Control {
             OperationDefinition::Backup { .. } => {
                 self.begin_policy_run(policy, &policy.resources, true).await.map(|begun| begun.items.len())
             }
-            OperationDefinition::Replication { destination_region, destination_project_id, enable_acceleration, .. } => {
+            OperationDefinition::Replication {
+                destination_region,
+                destination_project_id,
+                enable_acceleration,
+                ..
+            } => {
                 let order = ReplicationOrder {
                     source_project_id: policy.project_id.clone(),
                     policy_id: policy.id,

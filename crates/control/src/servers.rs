@@ -63,7 +63,8 @@ impl Control {
             Some(id) => id,
             None => self.new_uuid_text().parse()?,
         };
-        let server = Server { id, project_id: new.project_id, name: new.name, volumes, created_at: self.now() };
+        let server =
+            Server { id, project_id: new.project_id, name: new.name, volumes, created_at: self.now() };
         self.catalog().register_server(&server).await?;
         Ok(server)
     }
@@ -100,14 +101,22 @@ impl Control {
     async fn measure_volume(&self, position: usize, new: NewVolume) -> Result<Volume, Error> {
         let field = format!("volumes[{position}].path");
         let (roots, path, format) = (self.roots(), new.path.clone(), disk_format(new.format));
-        let size_bytes = blocking(move || roots.open_reader(Path::new(&path), format).map(|reader| reader.size_bytes()))
-            .await?
-            .map_err(|error| Error::invalid(field, error.to_string()))?;
+        let size_bytes =
+            blocking(move || roots.open_reader(Path::new(&path), format).map(|reader| reader.size_bytes()))
+                .await?
+                .map_err(|error| Error::invalid(field, error.to_string()))?;
         let id = match new.id {
             Some(id) => id,
             None => self.new_uuid_text().parse()?,
         };
-        Ok(Volume { id, name: new.name, path: new.path, format: new.format, size_bytes, bootable: new.bootable })
+        Ok(Volume {
+            id,
+            name: new.name,
+            path: new.path,
+            format: new.format,
+            size_bytes,
+            bootable: new.bootable,
+        })
     }
 }
 

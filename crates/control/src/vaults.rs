@@ -51,9 +51,14 @@ impl Control {
     }
 
     /// The vault that holds an item, be it a backup or a replica.
-    pub(crate) async fn vault_of_domain(&self, domain: [u8; 16], project: &ProjectId) -> Result<Vault, Error> {
+    pub(crate) async fn vault_of_domain(
+        &self,
+        domain: [u8; 16],
+        project: &ProjectId,
+    ) -> Result<Vault, Error> {
         let row = self.catalog().vault_of_domain(domain, project).await?;
-        let row = row.ok_or_else(|| Error::internal("to find a vault", "no vault holds the item's domain"))?;
+        let row =
+            row.ok_or_else(|| Error::internal("to find a vault", "no vault holds the item's domain"))?;
         self.open_vault(row).await
     }
 
@@ -77,6 +82,11 @@ impl Control {
         .map_err(|error: VaultError| Error::from(error))
     }
 
+    /// A vault, if it is open in this process.
+    pub(crate) fn opened_vault(&self, id: VaultId) -> Option<Vault> {
+        self.vaults().lock().get(&id).cloned()
+    }
+
     async fn make_vault(&self, project: &ProjectId) -> Result<VaultRow, Error> {
         let control = self.clone();
         let domain = blocking(move || make_domain(control.parts())).await??;
@@ -94,12 +104,8 @@ fn open_from_store(
     runtime: Handle,
 ) -> Result<Vault, VaultError> {
     let id = VaultId(row.id);
-    let ledger = CatalogLedger {
-        catalog: parts.catalog.clone(),
-        vault_id: id,
-        clock: parts.clock.clone(),
-        runtime,
-    };
+    let ledger =
+        CatalogLedger { catalog: parts.catalog.clone(), vault_id: id, clock: parts.clock.clone(), runtime };
     Vault::open(VaultParts {
         id,
         store: parts.store.clone(),
@@ -118,9 +124,11 @@ fn open_from_store(
 /// The newest key bundle of a domain.
 pub(crate) fn load_keys(parts: &Parts, domain: DomainId) -> Result<DomainKeys, VaultError> {
     let doing = "loading the keys of a vault";
-    let names = parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
+    let names =
+        parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
     let newest = names.iter().filter_map(|name| layout::bundle_revision(domain, name)).max();
-    let revision = newest.ok_or_else(|| VaultError::refused(format!("the store has no keys of domain {domain}")))?;
+    let revision =
+        newest.ok_or_else(|| VaultError::refused(format!("the store has no keys of domain {domain}")))?;
     let name = layout::bundle_name(domain, revision);
     let stored = parts.store.get(&name, BUNDLE_BYTES_MAX).map_err(|error| error.while_doing(doing))?;
     parts.kek.open_bundle(&stored)
@@ -130,7 +138,8 @@ pub(crate) fn load_keys(parts: &Parts, domain: DomainId) -> Result<DomainKeys, V
 pub(crate) fn store_keys(parts: &Parts, keys: &DomainKeys) -> Result<(), VaultError> {
     let doing = "storing the keys of a vault";
     let domain = keys.domain();
-    let names = parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
+    let names =
+        parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
     let newest = names.iter().filter_map(|name| layout::bundle_revision(domain, name)).max();
     let mut sealed = Vec::new();
     parts.kek.seal_bundle(keys, &mut sealed)?;
@@ -176,7 +185,10 @@ fn make_domain(parts: &Parts) -> Result<DomainId, VaultError> {
     let properties = VaultProperties::primary(domain, parts.identity.region(), parts.clock.now_ms());
     let properties = properties.sign(&parts.identity)?;
     let name = layout::properties_name(VaultId(domain.0));
-    parts.store.put_if_absent(&name, &properties).map_err(|error| error.while_doing("storing the properties"))?;
+    parts
+        .store
+        .put_if_absent(&name, &properties)
+        .map_err(|error| error.while_doing("storing the properties"))?;
     crash_point!("vault.properties_stored");
     Ok(domain)
 }

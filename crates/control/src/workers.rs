@@ -11,8 +11,8 @@ use model::time::Timestamp;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
-use crate::error::Error;
 use crate::Control;
+use crate::error::Error;
 
 /// How long a claimed job is safe from other workers, in seconds. Long work extends it.
 pub const LEASE_SECONDS: u32 = 30;

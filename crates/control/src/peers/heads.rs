@@ -49,7 +49,8 @@ impl Turns {
     fn due(&self, region: &RegionName, now: Timestamp) -> Due {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = last.get(region).copied().unwrap_or_default();
-        let is_due = |at: Option<Timestamp>, seconds| at.is_none_or(|at| now >= at.plus_seconds(seconds) || now < at);
+        let is_due =
+            |at: Option<Timestamp>, seconds| at.is_none_or(|at| now >= at.plus_seconds(seconds) || now < at);
         Due { grants: is_due(turn.grants_at, GRANT_SECONDS), head: is_due(turn.head_at, HEAD_SECONDS) }
     }
 
@@ -98,7 +99,8 @@ impl Control {
             return Err(Error::internal("to read a head", "the peer answered out of turn"));
         };
         let head = Head::decode(&bytes, &signers)?;
-        let is_ours = head.source_region == self.identity().region() && head.destination_region == peer.card.region();
+        let is_ours =
+            head.source_region == self.identity().region() && head.destination_region == peer.card.region();
         if !is_ours {
             return Err(Error::internal("to read a head", "it speaks of other regions"));
         }
@@ -135,7 +137,11 @@ impl Control {
 
     /// The far end: what we hold of the peer's replicas, signed. A peer that has seen a later head of
     /// ours than we remember tells us that our catalog was rolled back: writing stops.
-    pub(crate) async fn answer_head(&self, peer: &Peer, request: HeadRequest) -> Result<PeerReply, (Refusal, String)> {
+    pub(crate) async fn answer_head(
+        &self,
+        peer: &Peer,
+        request: HeadRequest,
+    ) -> Result<PeerReply, (Refusal, String)> {
         let unavailable = |error: Error| (Refusal::Unavailable, error.to_string());
         let incarnation = self.parts().incarnation;
         let issue = self.catalog().issue_head(&peer.name).await.map_err(|error| unavailable(error.into()))?;
@@ -157,7 +163,8 @@ impl Control {
             time_ms: self.now().millis(),
         };
         let entries = issue.replicas.iter().map(head_entry).collect();
-        let signed = Head::sign(self.identity(), &order, entries).map_err(|error| unavailable(error.into()))?;
+        let signed =
+            Head::sign(self.identity(), &order, entries).map_err(|error| unavailable(error.into()))?;
         info!(region = %peer.name, counter = issue.counter, replica_count = issue.replicas.len(), "signed a head");
         Ok(PeerReply::Head { head: signed.head, entries: signed.entries })
     }

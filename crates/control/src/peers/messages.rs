@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use model::grant::Grant;
-use model::ids::{CheckpointId, CheckpointItemId, GrantId, OperationId, ProjectId, RegionName, ReplicationRecordId};
+use model::ids::{
+    CheckpointId, CheckpointItemId, GrantId, OperationId, ProjectId, RegionName, ReplicationRecordId,
+};
 use vault::ids::{Incarnation, ManifestDigest};
 use vault::transfer::{Acknowledged, Asked};
 
@@ -75,7 +77,10 @@ pub struct PairRequest {
 
 impl std::fmt::Debug for PairRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PairRequest").field("name", &self.name).field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("PairRequest")
+            .field("name", &self.name)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -200,6 +205,8 @@ pub enum Refusal {
     Overtaken,
     /// The transfer is not open here (any more): open it again.
     NotOpen,
+    /// The replica was here and has been deleted or expired by its owner here.
+    Gone,
     /// The store or catalog here is not writable now.
     Unavailable,
     /// The invitation is unknown, used or expired, or names disagree.

@@ -19,6 +19,7 @@ use vault::error::VaultError;
 pub use grants::NewGrant;
 pub(crate) use heads::Turns;
 pub use pairing::Accepted;
+pub(crate) use receipts::{replica_checkpoint_id, replica_id};
 
 use crate::Control;
 use crate::error::Error;

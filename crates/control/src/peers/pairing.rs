@@ -6,7 +6,6 @@
 
 use model::ids::RegionName;
 use vault::card::{Card, Pin};
-use vault::ids::to_hex;
 use vault::keys::Secret;
 use vault::layout;
 use vault::pairing::{Invitation, is_code, pairing_code, secret_hash};
@@ -60,8 +59,9 @@ impl Control {
     /// there it stays powerless until its operator types the code.
     pub async fn accept_invitation(&self, caller: &Caller, line: &str) -> Result<Accepted, Error> {
         caller.must_operate()?;
-        let invitation: Invitation =
-            line.parse().map_err(|error: vault::error::VaultError| Error::invalid("invitation", error.to_string()))?;
+        let invitation: Invitation = line
+            .parse()
+            .map_err(|error: vault::error::VaultError| Error::invalid("invitation", error.to_string()))?;
         let name: RegionName = invitation.name.parse()?;
         if name == *self.region_name() {
             return Err(Error::invalid("invitation", "it comes from a region of our own name"));
@@ -107,8 +107,14 @@ impl Control {
     /// The operator compared the characters and types them: the peer gets its power.
     pub async fn confirm_peer(&self, caller: &Caller, name: &RegionName, typed: &str) -> Result<(), Error> {
         caller.must_operate()?;
-        let missing = || Error::not_found(Reason::PeerNotFound, format!("no region {name} answered an invitation"));
-        let peer = self.catalog().peer(name).await?.filter(|peer| !peer.pairing_code.is_empty()).ok_or_else(missing)?;
+        let missing =
+            || Error::not_found(Reason::PeerNotFound, format!("no region {name} answered an invitation"));
+        let peer = self
+            .catalog()
+            .peer(name)
+            .await?
+            .filter(|peer| !peer.pairing_code.is_empty())
+            .ok_or_else(missing)?;
         if !is_code(typed, &peer.pairing_code) {
             return Err(Error::invalid("code", "the code is not the one that the other region shows"));
         }
@@ -133,7 +139,8 @@ impl Control {
     ) -> Result<PeerReply, (Refusal, String)> {
         let refuse = |why: &str| (Refusal::InvitationRefused, why.to_owned());
         let card = Card::decode(&request.card).map_err(|_| refuse("the card is not sound"))?;
-        let is_own = card.fields().tls_key_hash == tls_key_hash && card.fields().name == request.name.as_str();
+        let is_own =
+            card.fields().tls_key_hash == tls_key_hash && card.fields().name == request.name.as_str();
         if !is_own {
             return Err(refuse("the card names another region or TLS key"));
         }
@@ -190,9 +197,4 @@ fn unpaired(error: LinkError) -> Error {
         }
         LinkError::Refused { why, .. } => Error::refused(Reason::InvitationRefused, why).at("invitation"),
     }
-}
-
-/// The digest of a root key, as people compare it.
-pub(crate) fn root_fingerprint(card: &Card) -> String {
-    to_hex(&card.root_key().fingerprint())
 }

@@ -58,7 +58,8 @@ impl Control {
         bytes: &[u8],
     ) -> Result<Received, String> {
         let signers = signers_of(self.identity(), &[peer.card.clone()]);
-        let receipt = Receipt::decode(bytes, &signers).map_err(|error| format!("the receipt is not sound: {error}"))?;
+        let receipt =
+            Receipt::decode(bytes, &signers).map_err(|error| format!("the receipt is not sound: {error}"))?;
         let origin = self.identity().region();
         let project = &record.destination.project_id;
         let item_id = replica_id(origin, record.item_id, project, record.generation);

@@ -34,10 +34,10 @@ impl Control {
     pub(crate) async fn restore_item(&self, job: &Job) -> Result<(), Error> {
         let lease = &job.lease;
         let id = RestoreId::from_bytes(lease.subject);
-        let restore = found(self.catalog().restore_by_id(id).await)?;
-        let Some(restore) = restore.filter(|restore| restore.state == RestoreState::InProgress) else {
+        let known = found(self.catalog().restore_by_id(id).await)?;
+        if known.is_none_or(|restore| restore.state != RestoreState::InProgress) {
             return Ok(self.catalog().finish_job(lease, self.now()).await?);
-        };
+        }
         let restore = self.catalog().start_restore(lease, id, self.now()).await?;
         let item = self.catalog().item_by_id(restore.item_id).await?;
         let done = match self.prepare(&restore, &item).await? {
@@ -94,7 +94,9 @@ impl Control {
     ) -> Result<Result<(), Trouble>, Error> {
         let progress = LeaseProgress::new();
         let note = async |progress: Arc<LeaseProgress>| {
-            self.catalog().record_restore_progress(lease, restore.id, progress.logical_bytes(), self.now()).await
+            self.catalog()
+                .record_restore_progress(lease, restore.id, progress.logical_bytes(), self.now())
+                .await
         };
         let counting = progress.clone();
         let work = move || {
