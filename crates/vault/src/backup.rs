@@ -121,7 +121,8 @@ impl Vault {
         };
         core.keys().secrets()?;
         let started_ms = core.clock.now_ms();
-        let Begun { operation, base, .. } = Operation::begin(core, order.operation, &order.bases)?;
+        let Begun { operation, base, .. } =
+            Operation::begin(core, order.operation, order.bases.iter().copied())?;
         let work = self.work(&operation, base, volumes, progress)?;
         let Trees { trees, totals } = work.work.run()?;
 

@@ -60,7 +60,7 @@ impl Operation {
     pub(crate) fn begin(
         core: &Arc<Core>,
         id: OperationId,
-        bases: &[ManifestDigest],
+        bases: impl Iterator<Item = ManifestDigest>,
     ) -> Result<Begun, VaultError> {
         let base = begin_with_base(core, id, bases)?;
         crash_point!("operation.begin.after");
@@ -89,11 +89,12 @@ impl Operation {
         self.added_count.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn own_packs(&self) -> HashSet<PackNumber> {
-        lock(&self.own).clone()
+    /// True for packs that this operation made.
+    pub(crate) fn is_own(&self, number: PackNumber) -> bool {
+        lock(&self.own).contains(&number)
     }
 
-    /// Tells for each pack whether the operation may rely on it; pins those it does not know yet.
+    /// Finds out which of these packs the operation may rely on: pins those it does not know yet.
     pub(crate) fn may_rely_on(&self, packs: impl Iterator<Item = PackNumber>) -> Result<(), VaultError> {
         let unknown: HashSet<PackNumber> = {
             let (own, pins) = (lock(&self.own), lock(&self.pins));
@@ -192,10 +193,10 @@ impl Operation {
 fn begin_with_base(
     core: &Core,
     id: OperationId,
-    bases: &[ManifestDigest],
+    bases: impl Iterator<Item = ManifestDigest>,
 ) -> Result<Option<ManifestDigest>, VaultError> {
     let doing = "opening an operation";
-    for &base in bases {
+    for base in bases {
         match core.ledger.begin(id, Some(base)) {
             Ok(()) => return Ok(Some(base)),
             Err(LedgerError::BaseNotLive) => continue,

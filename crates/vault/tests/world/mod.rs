@@ -1,6 +1,8 @@
 //! A region in memory for tests: a store and a ledger that survive the vault above them, and disks.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+pub(crate) mod link;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -151,7 +153,12 @@ pub(crate) fn spec(id: &str) -> VolumeSpec {
 }
 
 /// Backs up disks named `disk-0`, `disk-1`, … and publishes the item.
-pub(crate) fn back_up(region: &Region, vault: &Vault, order: &BackupOrder, disks: &[&Disk]) -> Result<BackedUp, VaultError> {
+pub(crate) fn back_up(
+    region: &Region,
+    vault: &Vault,
+    order: &BackupOrder,
+    disks: &[&Disk],
+) -> Result<BackedUp, VaultError> {
     let specs: Vec<VolumeSpec> = (0..disks.len()).map(|index| spec(&format!("disk-{index}"))).collect();
     let volumes: Vec<(VolumeSpec, &dyn VolumeReader)> =
         specs.into_iter().zip(disks).map(|(spec, disk)| (spec, *disk as &dyn VolumeReader)).collect();
@@ -161,7 +168,12 @@ pub(crate) fn back_up(region: &Region, vault: &Vault, order: &BackupOrder, disks
 }
 
 /// Restores a volume to a fresh disk full of old data.
-pub(crate) fn restore(vault: &Vault, manifest: ManifestDigest, index: usize, size: u64) -> Result<Disk, VaultError> {
+pub(crate) fn restore(
+    vault: &Vault,
+    manifest: ManifestDigest,
+    index: usize,
+    size: u64,
+) -> Result<Disk, VaultError> {
     let disk = Disk::filled(size, 0xee);
     vault.restore_volume(manifest, &format!("disk-{index}"), &disk, &NoProgress)?;
     Ok(disk)

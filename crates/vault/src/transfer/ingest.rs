@@ -1,0 +1,295 @@
+//! The destination side: take objects in, prove that an item is complete.
+//!
+//! An ingest can only add. It takes chunks and nodes of its own key domain, sealed under epochs that
+//! the manifest lists, whose address it recomputes from the very buffer that goes into the pack. A
+//! chunk counts as present when the operation may rely on it; a node only when this operation
+//! received it, because an index that knows a node knows nothing of what lies below it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::VaultError;
+use crate::ids::{Address, DomainId, Kind, ManifestDigest, OperationId};
+use crate::keys::DomainKeys;
+use crate::manifest::Manifest;
+use crate::object::{Header, address_of};
+use crate::operation::{Begun, Operation};
+use crate::packer::{Batch, BatchObject, Packer};
+use crate::progress::Progress;
+use crate::receipt::{Level, Mode};
+use crate::transfer::completeness::{self, Completeness};
+use crate::transfer::wire::{self, Frame};
+use crate::transfer::{ASKED_COUNT_MAX, Acknowledged, Asked};
+use crate::vault::Vault;
+
+/// What arrives, and under which conditions.
+#[derive(Clone, Debug)]
+pub struct IngestOrder {
+    /// The operation under which packs are made; the same for every attempt at this item.
+    pub operation: OperationId,
+    /// The signed manifest.
+    pub manifest: Vec<u8>,
+    /// Offered bases, best first; the first that is live here is used.
+    pub bases: Vec<ManifestDigest>,
+    /// Stored bytes that may be added; more is refused as full.
+    pub bytes_max: u64,
+}
+
+/// One arrival under way. Calls may come from many threads; dropping it forgets what is not synced.
+pub struct Ingest {
+    vault: Vault,
+    operation: Arc<Operation>,
+    keys: Arc<DomainKeys>,
+    manifest: Manifest,
+    base: Option<ManifestDigest>,
+    is_resumed: bool,
+    bytes_max: u64,
+    taken_bytes: AtomicU64,
+    packer: Mutex<Packer>,
+    /// Nodes that this operation received, with their levels.
+    nodes: Mutex<HashMap<Address, u8>>,
+}
+
+/// An item proved complete: all of it is durable, and the manifest is stored.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// The manifest's name.
+    pub manifest: ManifestDigest,
+    /// The key domain.
+    pub domain: DomainId,
+    /// What this vault can do with it.
+    pub mode: Mode,
+    /// How far it was checked.
+    pub level: Level,
+    /// Objects and stored bytes that the signed manifest states.
+    pub object_count: u64,
+    /// As above.
+    pub stored_bytes: u64,
+    /// Objects that this run added.
+    pub new_object_count: u64,
+    /// Their stored bytes.
+    pub new_stored_bytes: u64,
+}
+
+/// The answer of [`Ingest::verify`].
+#[derive(Clone, Debug)]
+pub enum IngestVerified {
+    /// The item may be published.
+    Complete(Walked),
+    /// Some of what is missing, never empty.
+    Missing(Vec<Asked>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ingest {
+    /// Begins or resumes an arrival.
+    ///
+    /// # Errors
+    /// `BadFormat` or `Refused` when the manifest is not signed by a believed region or is of another
+    /// domain; `Ledger` when the operation is closed.
+    pub fn open(vault: &Vault, order: &IngestOrder) -> Result<Ingest, VaultError> {
+        let manifest = vault.check_manifest(&order.manifest)?;
+        // A base that cannot be read here cannot be walked against.
+        let bases = order.bases.iter().copied().filter(|base| vault.trees(*base).is_ok());
+        let Begun { operation, base, is_resumed } = Operation::begin(&vault.core, order.operation, bases)?;
+        let nodes = received_nodes(&operation)?;
+        let is_inline = vault.core.settings.threads <= 1;
+        let packer =
+            if is_inline { Packer::inline(operation.clone()) } else { Packer::new(operation.clone()) };
+        Ok(Ingest {
+            vault: vault.clone(),
+            keys: vault.keys(),
+            operation,
+            manifest,
+            base,
+            is_resumed,
+            bytes_max: order.bytes_max,
+            taken_bytes: AtomicU64::new(0),
+            packer: Mutex::new(packer),
+            nodes: Mutex::new(nodes),
+        })
+    }
+
+    /// The base to walk against.
+    pub fn base(&self) -> Option<ManifestDigest> {
+        self.base
+    }
+
+    /// True when an earlier attempt left packs.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
+    /// The keys that the arrival is checked with.
+    pub fn keys(&self) -> Arc<DomainKeys> {
+        self.keys.clone()
+    }
+
+    /// The manifest of the item.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Tells which of these objects to send.
+    ///
+    /// # Errors
+    /// `Refused` for too many, or kinds that do not travel.
+    pub fn want(&self, asked: &[Asked]) -> Result<Vec<bool>, VaultError> {
+        let travels = |asked: &Asked| matches!(asked.kind, Kind::Chunk | Kind::Node);
+        if asked.len() > ASKED_COUNT_MAX || !asked.iter().all(travels) {
+            return Err(VaultError::refused("too many questions, or about kinds that do not travel"));
+        }
+        let is_chunk = |asked: &&Asked| asked.kind == Kind::Chunk;
+        let chunks: Vec<Address> = asked.iter().filter(is_chunk).map(|asked| asked.address).collect();
+        let mut held = self.operation.held_addresses(&chunks)?.into_iter();
+        let nodes = lock(&self.nodes);
+        let is_missing = |asked: &Asked| match asked.kind {
+            Kind::Chunk => held.next().flatten().is_none(),
+            _ => nodes.get(&asked.address) != Some(&asked.level),
+        };
+        Ok(asked.iter().map(is_missing).collect())
+    }
+
+    /// Takes a batch in. All of it is checked before any of it is taken. An answer means received,
+    /// not yet durable: that is what [`Ingest::verify`] sees to.
+    ///
+    /// # Errors
+    /// `BadFormat` or `Refused` for what is not lawful here; `Full` beyond the bytes granted.
+    pub fn receive(&self, batch: &[u8]) -> Result<Acknowledged, VaultError> {
+        let frames = wire::decode_batch(batch)?;
+        let addresses: Vec<Address> = frames.iter().map(|frame| frame.asked.address).collect();
+        let held = self.operation.held_addresses(&addresses)?;
+        let mut taken = Batch::default();
+        let mut acknowledged = Acknowledged::default();
+        for (frame, held) in frames.iter().zip(held) {
+            let stored_len = frame.stored.len() as u32;
+            let start = taken.bytes.len();
+            taken.bytes.extend_from_slice(frame.stored);
+            self.check(frame.asked, &taken.bytes[start..])?;
+            let is_repeated =
+                taken.objects.iter().any(|object: &BatchObject| object.address == frame.asked.address);
+            if held.is_some() || is_repeated {
+                taken.bytes.truncate(start);
+                acknowledged.duplicate_count += 1;
+                acknowledged.duplicate_bytes += u64::from(stored_len);
+                continue;
+            }
+            let Asked { kind, address, .. } = frame.asked;
+            taken.objects.push(BatchObject { kind, address, stored_len, id: None });
+            acknowledged.stored_count += 1;
+            acknowledged.stored_bytes += u64::from(stored_len);
+        }
+        self.spend(acknowledged.stored_bytes)?;
+        lock(&self.packer).add(&taken)?;
+        self.note_nodes(&frames);
+        Ok(acknowledged)
+    }
+
+    fn note_nodes(&self, frames: &[Frame<'_>]) {
+        let received = frames.iter().map(|frame| frame.asked).filter(|asked| asked.kind == Kind::Node);
+        lock(&self.nodes).extend(received.map(|asked| (asked.address, asked.level)));
+    }
+
+    fn spend(&self, bytes: u64) -> Result<(), VaultError> {
+        let before = self.taken_bytes.fetch_add(bytes, Ordering::SeqCst);
+        if before.saturating_add(bytes) > self.bytes_max {
+            self.taken_bytes.fetch_sub(bytes, Ordering::SeqCst);
+            return Err(VaultError::Full { doing: "taking in an arrival" });
+        }
+        Ok(())
+    }
+
+    /// Checks an object as it lies in the buffer that goes into the pack.
+    fn check(&self, asked: Asked, stored: &[u8]) -> Result<(), VaultError> {
+        if address_of(stored) != asked.address {
+            return Err(VaultError::refused(format!(
+                "the bytes sent as {} have another address",
+                asked.address
+            )));
+        }
+        let header = Header::parse(stored)?;
+        if header.kind != asked.kind || header.level != asked.level {
+            return Err(VaultError::refused("an object of another kind or level than it was sent as"));
+        }
+        if header.domain != self.keys.domain() {
+            return Err(VaultError::refused("an object of another key domain"));
+        }
+        if self.manifest.fields().epochs.binary_search(&header.epoch).is_err() {
+            return Err(VaultError::refused("an object of an epoch that the manifest does not list"));
+        }
+        Ok(())
+    }
+
+    /// Syncs everything, walks what is new of the item, and proves that nothing is missing; opens one
+    /// chunk of each pack that arrived, where data keys are held; then stores the manifest. Publishing
+    /// (record, receipt) is the caller's.
+    ///
+    /// # Errors
+    /// `KeyMissing` when an epoch of the manifest has no wrap here; `Corrupt` or `BadFormat` when what
+    /// arrived is not a lawful item, which sending again will not change.
+    pub fn verify(&self, progress: &dyn Progress) -> Result<IngestVerified, VaultError> {
+        for &epoch in &self.manifest.fields().epochs {
+            self.keys.epoch_keys(epoch)?;
+        }
+        lock(&self.packer).flush()?;
+        let base = match self.base.map(|base| self.vault.trees(base)) {
+            // Without its base the item has to be here whole; what lay below the base is asked for.
+            None | Some(Err(VaultError::ManifestMissing { .. })) => Vec::new(),
+            Some(trees) => trees?,
+        };
+        let item = completeness::Item { vault: &self.vault, manifest: &self.manifest, base: &base };
+        let received = lock(&self.nodes).clone();
+        match completeness::check(&item, &self.operation, &received, progress)? {
+            Completeness::Proved => {}
+            Completeness::Missing { objects, unproved } => {
+                // Nodes above a gap are asked for again, so that the source walks down to it.
+                lock(&self.nodes).retain(|address, _| !unproved.contains(address));
+                return Ok(IngestVerified::Missing(objects));
+            }
+        }
+        self.vault.store_manifest(&self.manifest)?;
+        let fields = self.manifest.fields();
+        Ok(IngestVerified::Complete(Walked {
+            manifest: self.manifest.digest(),
+            domain: fields.domain,
+            mode: if self.keys.is_restorable() { Mode::Restorable } else { Mode::Sealed },
+            level: Level::Stored,
+            object_count: fields.object_count,
+            stored_bytes: fields.stored_bytes,
+            new_object_count: self.operation.added_count(),
+            new_stored_bytes: self.operation.added_bytes(),
+        }))
+    }
+}
+
+/// The nodes in packs that earlier attempts sealed. A node pack is sealed only after the chunk packs
+/// begun before it, so whatever was acknowledged below such a node is here.
+fn received_nodes(operation: &Operation) -> Result<HashMap<Address, u8>, VaultError> {
+    let core = &operation.core;
+    let packs = core.ledger.packs_of(operation.id).map_err(|error| error.while_doing("listing own packs"))?;
+    let mut nodes = HashMap::new();
+    for pack in packs {
+        let footer = match core.read_footer(&pack.name, pack.bytes) {
+            Ok(footer) => footer,
+            // A damaged pack holds nothing; what was in it is sent again.
+            Err(VaultError::BadFormat { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let addresses: Vec<Address> = footer
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == Kind::Node)
+            .map(|entry| entry.address)
+            .collect();
+        for (address, stored) in addresses.iter().zip(core.fetch(Kind::Node, &addresses)?) {
+            if let Ok(header) = Header::parse(stored.bytes()) {
+                nodes.insert(*address, header.level);
+            }
+        }
+    }
+    Ok(nodes)
+}
