@@ -18,9 +18,10 @@
 //! `commit_seq` is only ever compared with a snapshot's, so a run keeps the outcome (`old_packs`, `ended_operations`)
 //! instead of a number that would make equal worlds different.
 //!
-//! The world: three chunks in two packs; the first manifest needs chunk 0 only, so pack 0 is half garbage and pack 1 is
-//! garbage. The first writer has that manifest as base and needs chunks 0 and 1, the second has whatever is live and
-//! needs 1 and 2. Neither runs twice; one of them may be killed or give up, the collector may sleep: see `worlds`.
+//! The world: three chunks in two packs; the first manifest needs chunk 0 only, so pack 0 is half garbage and pack 1
+//! is garbage. The first writer needs chunks 0 and 1, the second 1 and 2 (beside a kill 1 only); each begins with the
+//! newest live manifest as base, or with none. Neither runs twice; one of them may be killed or give up, the collector
+//! may sleep: see `worlds`.
 
 use stateright::{Model, Property};
 
@@ -30,7 +31,6 @@ use super::{check_all_states, check_fault_is_found};
 type Set = u8;
 
 const CHUNKS: u8 = 3;
-const NEEDS: [Set; 2] = [0b011, 0b110];
 const PACKS_MAX: usize = 8;
 
 /// A simpler rule that looks right.
@@ -143,8 +143,11 @@ enum Action {
     Pause,
 }
 
+#[derive(Clone, Copy)]
 struct Collection {
     fault: Fault,
+    /// The chunks of what each writer backs up.
+    needs: [Set; 2],
     runs: u8,
     pauses: u8,
     restarts: u8,
@@ -219,13 +222,13 @@ impl World {
     }
 }
 
-/// The next chunk that a writer has to look up: they are taken in order, which hides nothing, since each is on its own.
-fn next_chunk(operation: usize, settled: Set) -> Option<usize> {
-    let open = NEEDS[operation] & !settled;
-    (open != 0).then(|| open.trailing_zeros() as usize)
-}
-
 impl Collection {
+    /// The next chunk that a writer has to look up: in order, which hides nothing, since each is on its own.
+    fn next_chunk(&self, operation: usize, settled: Set) -> Option<usize> {
+        let open = self.needs[operation] & !settled;
+        (open != 0).then(|| open.trailing_zeros() as usize)
+    }
+
     fn writer_actions(&self, world: &World, index: usize, actions: &mut Vec<Action>) {
         let operation = &world.operations[index];
         match operation.life {
@@ -236,7 +239,7 @@ impl Collection {
                 actions.push(Action::Begin { operation: index, base: None });
             }
             Life::Open => {
-                if let Some(chunk) = next_chunk(index, operation.settled) {
+                if let Some(chunk) = self.next_chunk(index, operation.settled) {
                     // A hit in a condemned pack gives no pin: it is the same miss as no hit.
                     let pinnable = world.packs.iter().enumerate().filter(|(_, pack)| {
                         has(pack.chunks, chunk) && (pack.state == PackState::Live || self.pins_anything(pack))
@@ -297,7 +300,7 @@ impl Collection {
     }
 
     fn look_up(&self, world: &mut World, index: usize, answer: Option<usize>) {
-        let Some(chunk) = next_chunk(index, world.operations[index].settled) else { return };
+        let Some(chunk) = self.next_chunk(index, world.operations[index].settled) else { return };
         match answer {
             Some(number) => world.operations[index].pins |= bit(number),
             None => {
@@ -426,7 +429,7 @@ impl Model for Collection {
                 world.operations[operation].base = base;
                 // What lies under the base is carried over by address, without a look at the index.
                 world.operations[operation].settled =
-                    base.map_or(0, |base| before.manifests[base].chunks) & NEEDS[operation];
+                    base.map_or(0, |base| before.manifests[base].chunks) & self.needs[operation];
             }
             Action::LookUp { operation, answer } => self.look_up(&mut world, operation, answer),
             Action::Seal { operation } => {
@@ -434,7 +437,7 @@ impl Model for Collection {
                 world.packs[number].state = PackState::Live;
             }
             Action::Publish { operation } => {
-                world.manifests.push(Manifest { chunks: NEEDS[operation], is_live: true });
+                world.manifests.push(Manifest { chunks: self.needs[operation], is_live: true });
                 world.end_operation(operation, self.fault);
             }
             Action::GiveUp { operation } => {
@@ -445,7 +448,7 @@ impl Model for Collection {
                 world.restarts_left -= 1;
                 world.forget_open_pack(operation);
                 let restarted = &mut world.operations[operation];
-                restarted.settled = before.base_chunks(&before.operations[operation]) & NEEDS[operation];
+                restarted.settled = before.base_chunks(&before.operations[operation]) & self.needs[operation];
             }
             Action::Expire { manifest } => world.manifests[manifest].is_live = false,
             Action::Snapshot => self.snapshot(&mut world),
@@ -514,13 +517,14 @@ fn has_whole_garbage(world: &World, run: &Run) -> bool {
     world.live_packs().any(|(number, pack)| has(run.old_packs, number) && pack.chunks & run.marked == 0)
 }
 
-/// Small worlds, each walked completely; together they hold every action beside every other but the two budgets of
-/// bad luck, which are spent one at a time.
+/// Small worlds, each walked completely; bad luck is spent one kind at a time. Larger ones held too when this was
+/// written: two runs beside a kill with three chunks (11 million states), a pause and a kill in one world (20 million).
 fn worlds(fault: Fault) -> [(&'static str, Collection); 3] {
+    let calm = Collection { fault, needs: [0b011, 0b110], runs: 2, pauses: 0, restarts: 0, give_ups: 0 };
     [
-        ("with a pause", Collection { fault, runs: 2, pauses: 1, restarts: 0, give_ups: 0 }),
-        ("with a kill", Collection { fault, runs: 1, pauses: 0, restarts: 1, give_ups: 0 }),
-        ("with an operation given up", Collection { fault, runs: 2, pauses: 0, restarts: 0, give_ups: 1 }),
+        ("with a pause", Collection { pauses: 1, ..calm }),
+        ("with a kill", Collection { needs: [0b011, 0b010], restarts: 1, runs: 1, ..calm }),
+        ("with an operation given up", Collection { give_ups: 1, ..calm }),
     ]
 }
 
