@@ -118,6 +118,19 @@ impl Control {
         }
     }
 
+    /// Lets the TLS key of a confirmed peer in, before anything that it sends is read.
+    ///
+    /// # Errors
+    /// `NotPaired` for any other key; `Unavailable` while that cannot be found out.
+    pub async fn admit_peer(&self, tls_key_hash: [u8; 32]) -> Result<(), (Refusal, String)> {
+        self.peer_of_key(tls_key_hash).await.map(|_| ())
+    }
+
+    /// Whether a TLS key belongs to a confirmed peer.
+    pub async fn knows_peer(&self, tls_key_hash: [u8; 32]) -> bool {
+        self.peer_of_key(tls_key_hash).await.is_ok()
+    }
+
     /// The confirmed peer of a TLS key; looks into the catalog once before it says no, because another
     /// process may have confirmed it.
     async fn peer_of_key(&self, tls_key_hash: [u8; 32]) -> Result<Peer, (Refusal, String)> {

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::Control;
 use control::peers::messages::{PeerReply, PeerRequest, Refusal};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,18 +32,28 @@ use super::tls::{key_hash_of, server_config};
 /// An answer on its way: the reply, or the kind of no with its sentence.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<PeerReply, (Refusal, String)>> + Send + 'a>>;
 
-/// Whether a key belongs to a confirmed peer, on its way.
-pub type Knowing<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+/// On its way: nothing for the key of a confirmed peer, else the kind of no with its sentence.
+pub type Admitting<'a> = Pin<Box<dyn Future<Output = Result<(), (Refusal, String)>> + Send + 'a>>;
 
 /// Who stands behind the listener.
 pub trait PeerService: Send + Sync {
-    /// Whether this TLS key belongs to a peer. Asked for each connection and each request, before a
-    /// body is read: strangers get no further than [`PeerRequest::Pair`].
-    fn knows(&self, tls_key_hash: [u8; 32]) -> Knowing<'_>;
+    /// Lets the key of a confirmed peer in. Asked for each connection and each request, before a body
+    /// is read: strangers get no further than [`PeerRequest::Pair`].
+    fn admit(&self, tls_key_hash: [u8; 32]) -> Admitting<'_>;
 
     /// Answers one request that came under this TLS key. The key is proved; what it may do is the
     /// service's to decide. The future is dropped when the connection breaks.
     fn answer(&self, tls_key_hash: [u8; 32], request: PeerRequest) -> Answering<'_>;
+}
+
+impl PeerService for Control {
+    fn admit(&self, tls_key_hash: [u8; 32]) -> Admitting<'_> {
+        Box::pin(self.admit_peer(tls_key_hash))
+    }
+
+    fn answer(&self, tls_key_hash: [u8; 32], request: PeerRequest) -> Answering<'_> {
+        Box::pin(Control::answer(self, tls_key_hash, request))
+    }
 }
 
 /// What peers may cost.
@@ -176,8 +187,10 @@ async fn connection(
     let Some((stream, tls_key_hash)) = shake_hands(&shared, stream, address).await else {
         return;
     };
-    let slots =
-        if shared.service.knows(tls_key_hash).await { &shared.peer_slots } else { &shared.stranger_slots };
+    let slots = match shared.service.admit(tls_key_hash).await {
+        Ok(()) => &shared.peer_slots,
+        Err(_) => &shared.stranger_slots,
+    };
     let Ok(_slot) = slots.clone().try_acquire_owned() else {
         tracing::debug!(%address, "a peer connection was closed: too many are open");
         return;

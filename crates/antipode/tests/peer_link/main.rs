@@ -68,6 +68,7 @@ async fn every_refusal_keeps_its_kind_and_its_sentence() {
         Unavailable,
         InvitationRefused,
         Malformed,
+        Gone,
     ] {
         destination.service.will_answer(Err((refusal, "because".to_owned())));
         match source.client.ask(&destination.address(), PeerRequest::Grants).await {

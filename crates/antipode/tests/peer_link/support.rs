@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use antipode::peer::client::{ClientLimits, PeerClient};
 use antipode::peer::identity::TlsIdentity;
-use antipode::peer::listener::{Answering, Knowing, ListenerLimits, PeerService, serve};
+use antipode::peer::listener::{Admitting, Answering, ListenerLimits, PeerService, serve};
 use control::peers::messages::{
     HeadRequest, LinkError, OpenRequest, Opened, PairRequest, PeerAddress, PeerReply, PeerRequest, Refusal,
     TransferKey,
@@ -153,8 +153,10 @@ impl Service {
 }
 
 impl PeerService for Service {
-    fn knows(&self, tls_key_hash: [u8; 32]) -> Knowing<'_> {
-        Box::pin(async move { self.known.lock().unwrap().contains(&tls_key_hash) })
+    fn admit(&self, tls_key_hash: [u8; 32]) -> Admitting<'_> {
+        let is_known = self.known.lock().unwrap().contains(&tls_key_hash);
+        let refusal = (Refusal::NotPaired, "a stranger".to_owned());
+        Box::pin(async move { if is_known { Ok(()) } else { Err(refusal) } })
     }
 
     fn answer(&self, tls_key_hash: [u8; 32], request: PeerRequest) -> Answering<'_> {

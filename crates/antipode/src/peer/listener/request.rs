@@ -39,7 +39,7 @@ fn status_of(refusal: Refusal) -> StatusCode {
         Refusal::WrongDomain | Refusal::WrongWrap | Refusal::Fork | Refusal::Overtaken => {
             StatusCode::CONFLICT
         }
-        Refusal::NotOpen => StatusCode::GONE,
+        Refusal::NotOpen | Refusal::Gone => StatusCode::GONE,
         Refusal::Full => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Malformed => StatusCode::BAD_REQUEST,
@@ -100,9 +100,9 @@ async fn admit(
     if request.method() != Method::POST {
         return Err(No::unread(StatusCode::METHOD_NOT_ALLOWED, Refusal::Malformed, "requests are posted"));
     }
-    if route != Route::Pair && !shared.service.knows(tls_key_hash).await {
-        let why = "this TLS key belongs to no peer of this region";
-        return Err(No::unread(status_of(Refusal::NotPaired), Refusal::NotPaired, why));
+    if route != Route::Pair {
+        let admitted = shared.service.admit(tls_key_hash).await;
+        admitted.map_err(|(refusal, why)| No::unread(status_of(refusal), refusal, why))?;
     }
     let Some(length) = request.body().size_hint().exact() else {
         let why = "the length of the body must be announced";

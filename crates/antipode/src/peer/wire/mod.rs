@@ -153,7 +153,7 @@ pub fn decode_refusal(bytes: &[u8]) -> Result<(Refusal, String), VaultError> {
     Ok((refusal, why))
 }
 
-const REFUSALS: [Refusal; 11] = [
+const REFUSALS: [Refusal; 12] = [
     Refusal::NotPaired,
     Refusal::NoGrant,
     Refusal::WrongDomain,
@@ -165,6 +165,7 @@ const REFUSALS: [Refusal; 11] = [
     Refusal::Unavailable,
     Refusal::InvitationRefused,
     Refusal::Malformed,
+    Refusal::Gone,
 ];
 
 /// The number on the wire: never used for another meaning.
@@ -181,5 +182,6 @@ fn refusal_number(refusal: Refusal) -> u8 {
         Refusal::Unavailable => 9,
         Refusal::InvitationRefused => 10,
         Refusal::Malformed => 11,
+        Refusal::Gone => 12,
     }
 }

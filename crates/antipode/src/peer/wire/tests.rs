@@ -223,7 +223,7 @@ fn refusals_keep_kind_and_sentence_and_long_sentences_are_cut_at_a_letter() {
     assert!(bytes.len() as u64 <= REFUSAL_BYTES_MAX);
     assert_eq!(decode_refusal(&bytes).unwrap().1.len(), WHY_BYTES_MAX - 1);
     assert!(decode_refusal(&[0, 0, 0, 0, 0]).is_err());
-    assert!(decode_refusal(&[12, 0, 0, 0, 0]).is_err());
+    assert!(decode_refusal(&[13, 0, 0, 0, 0]).is_err());
 }
 
 #[test]
