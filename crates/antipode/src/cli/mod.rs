@@ -1,0 +1,239 @@
+//! The command line: noun, then verb. Commands call the public API like anybody else; only `init`,
+//! `serve`, `dev` and `demo` touch disks, and those live outside this module.
+
+mod api;
+mod checkpoint;
+pub mod error;
+mod grant;
+mod item;
+mod names;
+mod output;
+mod policy;
+mod policy_fields;
+mod project;
+mod region;
+mod replication;
+mod restore;
+mod server;
+mod session;
+mod user;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::error::CliError;
+use self::output::{Format, Output};
+use self::session::{Credentials, Session};
+use self::wait::Patience;
+use crate::demo::DemoArgs;
+use crate::dev::DevArgs;
+use crate::init::InitArgs;
+use crate::serve::ServeArgs;
+
+/// Self-hosted backup of servers, with replication to other regions.
+#[derive(Debug, Parser)]
+#[command(name = "antipode", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags that every command knows.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Identity service of the region; OS_AUTH_URL if left out
+    #[arg(long, global = true, value_name = "URL")]
+    auth_url: Option<String>,
+    /// User; OS_USERNAME if left out
+    #[arg(long, global = true, value_name = "NAME")]
+    username: Option<String>,
+    /// File whose first line is the password; OS_PASSWORD if left out
+    #[arg(long, global = true, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Project, by name or id; OS_PROJECT_ID or OS_PROJECT_NAME if left out
+    #[arg(long, global = true, value_name = "PROJECT")]
+    project: Option<String>,
+    /// Region to talk to; OS_REGION_NAME if left out
+    #[arg(long, global = true, value_name = "NAME")]
+    pub region: Option<String>,
+    /// How to show answers
+    #[arg(short, long, global = true, value_enum, default_value_t = Shown::Table)]
+    output: Shown,
+    /// Short for --output json
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show ids only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Show sizes in bytes
+    #[arg(long, global = true)]
+    bytes: bool,
+    /// Wait until what was ordered has ended
+    #[arg(long, global = true)]
+    wait: bool,
+    /// Give up waiting after so many seconds; the work itself goes on
+    #[arg(long, global = true, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    Table,
+    Json,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a region: keys, store, catalog, first user, recovery kit
+    Init(InitArgs),
+    /// Run a region
+    Serve(ServeArgs),
+    /// Run two regions with demo servers on this machine, until Ctrl-C
+    Dev(DevArgs),
+    /// Show the whole story on this machine, with real disks
+    Demo(DemoArgs),
+    /// What the API serves.
+    #[command(flatten)]
+    Api(ApiCommand),
+}
+
+/// Every noun that the API serves.
+#[derive(Debug, Subcommand)]
+pub enum ApiCommand {
+    /// Projects of the region (operator)
+    #[command(subcommand)]
+    Project(project::ProjectCommand),
+    /// Users of the region (operator)
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Protected servers
+    #[command(subcommand)]
+    Server(server::ServerCommand),
+    /// Backup policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Checkpoints: runs of a policy and manual backups
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+    /// Checkpoint items: one server inside a checkpoint
+    #[command(subcommand)]
+    Item(item::ItemCommand),
+    /// Replication records: one item on its way to another region
+    #[command(subcommand)]
+    Replication(replication::ReplicationCommand),
+    /// Restores
+    #[command(subcommand)]
+    Restore(restore::RestoreCommand),
+    /// Acceptance grants: who may bring replicas into this project
+    #[command(subcommand)]
+    Grant(grant::GrantCommand),
+    /// Other regions (operator)
+    #[command(subcommand)]
+    Region(region::RegionCommand),
+    /// Send one request to the API and show the answer
+    Api(api::ApiRequest),
+}
+
+/// What commands work with.
+struct Context {
+    session: Session,
+    output: Output,
+    patience: Patience,
+}
+
+/// Runs a command that the API serves.
+pub async fn run(command: ApiCommand, global: Global) -> Result<(), CliError> {
+    let context = Context {
+        output: Output { format: global.format(), raw_bytes: global.bytes },
+        patience: Patience::new(global.wait, global.timeout.map(Duration::from_secs)),
+        session: Session::open(global.credentials()).await?,
+    };
+    match command {
+        ApiCommand::Project(command) => command.run(&context).await,
+        ApiCommand::User(command) => command.run(&context).await,
+        ApiCommand::Server(command) => command.run(&context).await,
+        ApiCommand::Policy(command) => command.run(&context).await,
+        ApiCommand::Checkpoint(command) => command.run(&context).await,
+        ApiCommand::Item(command) => command.run(&context).await,
+        ApiCommand::Replication(command) => command.run(&context).await,
+        ApiCommand::Restore(command) => command.run(&context).await,
+        ApiCommand::Grant(command) => command.run(&context).await,
+        ApiCommand::Region(command) => command.run(&context).await,
+        ApiCommand::Api(request) => request.run(&context).await,
+    }
+}
+
+/// Says what went wrong, if something did, and with which code the process ends.
+pub fn exit_code(outcome: Result<(), CliError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("antipode: {error}");
+            ExitCode::from(error.exit as u8)
+        }
+    }
+}
+
+impl Global {
+    fn format(&self) -> Format {
+        match (self.quiet, self.json || self.output == Shown::Json) {
+            (true, _) => Format::Ids,
+            (false, true) => Format::Json,
+            (false, false) => Format::Table,
+        }
+    }
+
+    fn credentials(self) -> Credentials {
+        let given = Credentials {
+            auth_url: self.auth_url,
+            username: self.username,
+            password_file: self.password_file,
+            project: self.project,
+            region: self.region,
+            ..Credentials::default()
+        };
+        given.or_environment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_noun_parses_with_global_flags_on_either_side() {
+        for line in [
+            "antipode policy list --json",
+            "antipode --json policy replicate nightly --to eu-b/p2 --wait --timeout 60",
+            "antipode item show db1@latest -q",
+            "antipode restore start x --volume root=new-root --yes",
+            "antipode grant create --from eu-a/p1 --keep-min 7",
+            "antipode server add db1 --volume root=/srv/a.img:raw",
+            "antipode policy create n --keep-last -1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=0",
+            "antipode region confirm eu-b ABCDE",
+            "antipode api GET /version",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+        assert!(Cli::try_parse_from(["antipode", "policy", "list", "--password", "x"]).is_err());
+    }
+}

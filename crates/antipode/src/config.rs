@@ -1,0 +1,342 @@
+//! The configuration: one TOML file, read once into [`Config`]. Unknown keys are refused, every
+//! default stands in [`EXAMPLE`] (a test compares the two), and secrets are paths to files, never
+//! values. Nothing deeper in the program reads the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use model::ids::RegionName;
+use serde::Deserialize;
+
+/// The commented configuration that `antipode init` writes: every key with its default. The keys
+/// without a default (`region.name`, `storage.data_dir`, `storage.keys_dir`) carry examples.
+pub const EXAMPLE: &str = include_str!("config_example.toml");
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is not the TOML we know: a wrong type, an unknown key, a bad value.
+    #[error("the configuration {path} is not valid: {reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        reason: String,
+    },
+}
+
+/// Everything `antipode serve` is told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which region this is.
+    pub region: Region,
+    /// Where it keeps its things.
+    pub storage: Storage,
+    /// The listener of the API.
+    #[serde(default)]
+    pub api: Api,
+    /// The listener for other regions.
+    #[serde(default)]
+    pub peer: Peer,
+    /// Where servers' disks may lie.
+    #[serde(default)]
+    pub sources: Sources,
+    /// How much work at once.
+    #[serde(default)]
+    pub work: Work,
+    /// The log on standard error.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[region]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// The name that peers and clients know this region by.
+    #[serde(deserialize_with = "region_name")]
+    pub name: RegionName,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Catalog, index and spool of this process.
+    pub data_dir: PathBuf,
+    /// Keys. Must lie outside `data_dir` and the store.
+    pub keys_dir: PathBuf,
+    /// The object store; `data_dir/store` when left out.
+    #[serde(default)]
+    pub store_dir: Option<PathBuf>,
+    /// A file that holds the URL of a PostgreSQL catalog; SQLite in `data_dir` when left out.
+    #[serde(default)]
+    pub catalog_url_file: Option<PathBuf>,
+}
+
+impl Storage {
+    /// The folder of the object store.
+    pub fn store_dir(&self) -> PathBuf {
+        self.store_dir.clone().unwrap_or_else(|| self.data_dir.join("store"))
+    }
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How clients reach it, without a trailing slash; `http://` and the address listened on when
+    /// left out. It stands in the service catalogue and in `next` links.
+    pub url: Option<String>,
+    /// The most connections at once; further ones wait to be accepted.
+    pub connections_max: u32,
+    /// How long a client may take for the head of a request.
+    pub header_timeout_seconds: u64,
+    /// How long a client may take for the body of a request.
+    pub body_timeout_seconds: u64,
+    /// The largest body of a request.
+    pub body_bytes_max: u64,
+    /// How long running requests may take to end once the process was asked to stop.
+    pub shutdown_seconds: u64,
+}
+
+impl Default for Api {
+    fn default() -> Api {
+        Api {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8780)),
+            url: None,
+            connections_max: 1024,
+            header_timeout_seconds: 15,
+            body_timeout_seconds: 30,
+            body_bytes_max: 1024 * 1024,
+            shutdown_seconds: 10,
+        }
+    }
+}
+
+/// `[peer]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peer {
+    /// Where to listen for other regions.
+    pub listen: SocketAddr,
+    /// How other regions reach it; stands in invitations. `https://` and the address listened on
+    /// when left out.
+    pub url: Option<String>,
+    /// The most connections at once.
+    pub connections_max: u32,
+}
+
+impl Default for Peer {
+    fn default() -> Peer {
+        Peer { listen: SocketAddr::from(([127, 0, 0, 1], 8781)), url: None, connections_max: 256 }
+    }
+}
+
+/// `[sources]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sources {
+    /// Folders under which volumes may lie. A volume elsewhere cannot be registered or opened.
+    pub roots: Vec<PathBuf>,
+}
+
+/// `[work]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Work {
+    /// Backups that run at once; each uses all cores.
+    pub backups_max: u32,
+    /// Restores that run at once.
+    pub restores_max: u32,
+    /// Replication records that move at once.
+    pub replications_max: u32,
+    /// Threads that compress and seal; 0 means one a core.
+    pub seal_threads: u32,
+}
+
+impl Default for Work {
+    fn default() -> Work {
+        Work { backups_max: 1, restores_max: 1, replications_max: 2, seal_threads: 0 }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or directives such as `info,control=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths count from the file's own folder.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Config::parse(&text, folder).map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })
+    }
+
+    /// Parses a configuration text whose relative paths count from `folder`. The error says what is
+    /// wrong and where.
+    pub fn parse(text: &str, folder: &Path) -> Result<Config, String> {
+        let mut config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.anchor(folder);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn anchor(&mut self, folder: &Path) {
+        let storage = &mut self.storage;
+        let optional = storage.store_dir.iter_mut().chain(storage.catalog_url_file.iter_mut());
+        let plain = [&mut storage.data_dir, &mut storage.keys_dir].into_iter();
+        for path in plain.chain(optional).chain(self.sources.roots.iter_mut()) {
+            *path = folder.join(path.as_path());
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let storage = &self.storage;
+        for (name, other) in [("storage.data_dir", &storage.data_dir), ("the store", &storage.store_dir())] {
+            if storage.keys_dir.starts_with(other) || other.starts_with(&storage.keys_dir) {
+                return Err(format!("storage.keys_dir and {name} must not contain one another"));
+            }
+        }
+        for root in &self.sources.roots {
+            for (name, own) in
+                [("storage.data_dir", &storage.data_dir), ("storage.keys_dir", &storage.keys_dir)]
+            {
+                if root.starts_with(own) {
+                    return Err(format!("sources.roots: {} lies inside {name}", root.display()));
+                }
+            }
+        }
+        for (name, url) in [("api.url", &self.api.url), ("peer.url", &self.peer.url)] {
+            if url.as_ref().is_some_and(|url| !is_base_url(url)) {
+                return Err(format!("{name} must be http:// or https://, a host, and no trailing slash"));
+            }
+        }
+        self.check_limits()
+    }
+
+    fn check_limits(&self) -> Result<(), String> {
+        let limits = [
+            ("api.connections_max", u64::from(self.api.connections_max)),
+            ("api.header_timeout_seconds", self.api.header_timeout_seconds),
+            ("api.body_timeout_seconds", self.api.body_timeout_seconds),
+            ("api.body_bytes_max", self.api.body_bytes_max),
+            ("peer.connections_max", u64::from(self.peer.connections_max)),
+            ("work.backups_max", u64::from(self.work.backups_max)),
+            ("work.restores_max", u64::from(self.work.restores_max)),
+            ("work.replications_max", u64::from(self.work.replications_max)),
+        ];
+        match limits.iter().find(|(_, limit)| *limit == 0) {
+            Some((name, _)) => Err(format!("{name} must be at least 1")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_base_url(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['?', '#', ' ']))
+}
+
+fn region_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<RegionName, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[region]\nname = \"a\"\n[storage]\ndata_dir = \"data\"\nkeys_dir = \"keys\"\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("/etc/antipode"))
+    }
+
+    #[test]
+    fn the_example_writes_out_every_default() {
+        let uncommented: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let shown = parse(&uncommented).unwrap();
+        let least = parse(LEAST).unwrap();
+        assert_eq!(shown.api, Api { url: shown.api.url.clone(), ..least.api });
+        assert_eq!(shown.peer, Peer { url: shown.peer.url.clone(), ..least.peer });
+        assert_eq!((shown.work, shown.log), (least.work, least.log));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        for (text, key) in [
+            (format!("{LEAST}[apis]\n"), "apis"),
+            (format!("{LEAST}[api]\nlisen = \"127.0.0.1:1\"\n"), "lisen"),
+            (format!("{LEAST}password = \"x\"\n"), "password"),
+        ] {
+            let reason = parse(&text).unwrap_err();
+            assert!(reason.contains(key), "{reason}");
+        }
+    }
+
+    #[test]
+    fn keys_may_not_lie_with_the_data_they_lock() {
+        let text = "[region]\nname = \"a\"\n[storage]\ndata_dir = \"data\"\nkeys_dir = \"data/keys\"\n";
+        assert!(parse(text).unwrap_err().contains("keys_dir"));
+        let text = format!("{LEAST}[sources]\nroots = [\"data/disks\"]\n");
+        assert!(parse(&text).unwrap_err().contains("sources.roots"));
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for bad in
+            ["[api]\nconnections_max = 0\n", "[api]\nurl = \"ftp://x\"\n", "[work]\nbackups_max = -1\n"]
+        {
+            assert!(parse(&format!("{LEAST}{bad}")).is_err(), "{bad}");
+        }
+        assert!(parse(&LEAST.replace("\"a\"", "\"../a\"")).is_err());
+    }
+
+    #[test]
+    fn relative_paths_count_from_the_folder_of_the_file() {
+        let config = parse(LEAST).unwrap();
+        assert_eq!(config.storage.data_dir, Path::new("/etc/antipode/data"));
+        assert_eq!(config.storage.store_dir(), Path::new("/etc/antipode/data/store"));
+    }
+}

@@ -1,0 +1,187 @@
+//! How far things are, in bytes: what the inherited bodies have no room for and a progress line needs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use control::Control;
+use control::checkpoints::ItemView;
+use control::page::RestoreSort;
+use model::replication::ReplicationRecord;
+use model::restore::Restore;
+use serde::Serialize;
+
+use crate::http::Site;
+use crate::http::csbs::restores::RestoreBody;
+use crate::http::error::OwnError;
+use crate::http::page::{Links, read_page};
+use crate::http::request::{LoggedIn, PathParams, Query};
+
+/// The words that the restores can be sorted by.
+const SORT_KEYS: [(&str, RestoreSort); 2] = [("created_at", RestoreSort::CreatedAt), ("id", RestoreSort::Id)];
+
+/// One item.
+#[derive(Debug, Serialize)]
+pub(crate) struct ItemProgress {
+    id: String,
+    checkpoint_id: String,
+    resource_name: String,
+    status: &'static str,
+    progress_bytes: u64,
+    logical_bytes: u64,
+    added_bytes: u64,
+    fail_reason: String,
+}
+
+/// `{"checkpoint_item": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct ItemProgressAnswer {
+    checkpoint_item: ItemProgress,
+}
+
+/// One replication record.
+#[derive(Debug, Serialize)]
+pub(crate) struct RecordProgress {
+    id: String,
+    checkpoint_item_id: String,
+    destination_region: String,
+    destination_project_id: String,
+    state: &'static str,
+    planned_bytes: u64,
+    sent_bytes: u64,
+    resent_bytes: u64,
+    skipped_bytes: u64,
+    attempts: u32,
+    try_at: String,
+    reason_code: String,
+    reason: String,
+    has_receipt: bool,
+    created_at: String,
+    updated_at: String,
+}
+
+/// `{"replication_record": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct RecordProgressAnswer {
+    replication_record: RecordProgress,
+}
+
+/// One restore: the inherited body, and bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoreProgress {
+    total_bytes: u64,
+    done_bytes: u64,
+    reason: String,
+    created_at: String,
+    updated_at: String,
+    #[serde(flatten)]
+    restore: RestoreBody,
+}
+
+/// `{"restore": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoreProgressAnswer {
+    restore: RestoreProgress,
+}
+
+/// `{"restores": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoresAnswer {
+    restores: Vec<RestoreProgress>,
+    #[serde(skip_serializing_if = "Links::is_empty")]
+    restores_links: Links,
+}
+
+impl From<ItemView> for ItemProgress {
+    fn from(ItemView { item, .. }: ItemView) -> ItemProgress {
+        ItemProgress {
+            id: item.id.to_string(),
+            checkpoint_id: item.checkpoint_id.to_string(),
+            resource_name: item.resource_name,
+            status: item.state.word(),
+            progress_bytes: item.progress_bytes,
+            logical_bytes: item.logical_bytes,
+            added_bytes: item.added_bytes,
+            fail_reason: item.failure.map_or_else(String::new, |failure| failure.reason),
+        }
+    }
+}
+
+impl From<ReplicationRecord> for RecordProgress {
+    fn from(record: ReplicationRecord) -> RecordProgress {
+        RecordProgress {
+            id: record.id.to_string(),
+            checkpoint_item_id: record.item_id.to_string(),
+            destination_region: record.destination.region.to_string(),
+            destination_project_id: record.destination.project_id.to_string(),
+            state: record.state.word(),
+            planned_bytes: record.planned_bytes,
+            sent_bytes: record.sent_bytes,
+            resent_bytes: record.resent_bytes,
+            skipped_bytes: record.skipped_bytes,
+            attempts: record.attempts,
+            try_at: record.try_at.wire(),
+            reason_code: record.reason_code,
+            reason: record.reason,
+            has_receipt: record.receipt.is_some(),
+            created_at: record.created_at.wire(),
+            updated_at: record.updated_at.wire(),
+        }
+    }
+}
+
+impl From<Restore> for RestoreProgress {
+    fn from(restore: Restore) -> RestoreProgress {
+        RestoreProgress {
+            total_bytes: restore.total_bytes,
+            done_bytes: restore.done_bytes,
+            reason: restore.reason.clone(),
+            created_at: restore.created_at.wire(),
+            updated_at: restore.updated_at.wire(),
+            restore: restore.into(),
+        }
+    }
+}
+
+/// `GET /antipode/v1/checkpoint_items/{checkpoint_item_id}`
+pub(crate) async fn item(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+    path: PathParams,
+) -> Result<Json<ItemProgressAnswer>, OwnError> {
+    let view = control.item(&caller, path.id("checkpoint_item_id")?).await?;
+    Ok(Json(ItemProgressAnswer { checkpoint_item: view.into() }))
+}
+
+/// `GET /antipode/v1/replication_records/{replication_record_id}`
+pub(crate) async fn record(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+    path: PathParams,
+) -> Result<Json<RecordProgressAnswer>, OwnError> {
+    let record = control.record(&caller, path.id("replication_record_id")?).await?;
+    Ok(Json(RecordProgressAnswer { replication_record: record.into() }))
+}
+
+/// `GET /antipode/v1/restores/{restore_id}`
+pub(crate) async fn restore(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+    path: PathParams,
+) -> Result<Json<RestoreProgressAnswer>, OwnError> {
+    let restore = control.restore_by_id(&caller, path.id("restore_id")?).await?;
+    Ok(Json(RestoreProgressAnswer { restore: restore.into() }))
+}
+
+/// `GET /antipode/v1/restores`
+pub(crate) async fn restores(
+    State(control): State<Control>,
+    State(site): State<Arc<Site>>,
+    LoggedIn(caller): LoggedIn,
+    query: Query,
+) -> Result<Json<RestoresAnswer>, OwnError> {
+    let found = control.restores(&caller, &read_page(&query, &SORT_KEYS)?).await?;
+    let restores_links = Links::next(&found, |restore| restore.id.to_string(), &query, &site.api_url);
+    let restores = found.rows.into_iter().map(RestoreProgress::from).collect();
+    Ok(Json(RestoresAnswer { restores, restores_links }))
+}

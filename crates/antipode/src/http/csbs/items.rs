@@ -1,0 +1,148 @@
+//! Checkpoint items: list, count, show (`csbs-v1-api.md` §5.5).
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use control::Control;
+use control::checkpoints::ItemView;
+use control::page::{ImageType, ItemFilter, ItemSort, PageOf};
+use model::checkpoint::ItemState;
+use model::ids::{BadId, RegionName};
+use model::policy::RESOURCE_TYPE;
+use model::time::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::item_body::ItemBody;
+use crate::http::Site;
+use crate::http::error::ApiError;
+use crate::http::page::{Links, read_page};
+use crate::http::request::{InProject, PathParams, Query};
+
+/// The words that the list can be sorted by.
+const SORT_KEYS: [(&str, ItemSort); 6] = [
+    ("created_at", ItemSort::CreatedAt),
+    ("updated_at", ItemSort::UpdatedAt),
+    ("name", ItemSort::Name),
+    ("status", ItemSort::State),
+    ("protected_at", ItemSort::ProtectedAt),
+    ("id", ItemSort::Id),
+];
+
+/// The prefix of the plan ids of backups made directly on a server: no policy has one.
+const FAKE_PLAN: &str = "fake_";
+
+/// The answer of `GET /checkpoint_items/{checkpoint_item_id}`.
+#[derive(Debug, Serialize)]
+struct ItemAnswer<'a> {
+    checkpoint_item: ItemBody<'a>,
+}
+
+/// The answer of `GET /checkpoint_items`.
+#[derive(Debug, Serialize)]
+struct ItemsAnswer<'a> {
+    checkpoint_items: Vec<ItemBody<'a>>,
+    #[serde(skip_serializing_if = "Links::is_empty")]
+    checkpoint_items_links: Links,
+}
+
+fn body<'a>(view: &'a ItemView, here: &RegionName) -> ItemBody<'a> {
+    ItemBody::new(&view.item, &view.records, here)
+}
+
+impl ItemsAnswer<'_> {
+    fn response(found: &PageOf<ItemView>, here: &RegionName, query: &Query, site: &Site) -> Response {
+        let checkpoint_items = found.rows.iter().map(|view| body(view, here)).collect();
+        let checkpoint_items_links =
+            Links::next(found, |view| view.item.id.to_string(), query, &site.api_url);
+        Json(ItemsAnswer { checkpoint_items, checkpoint_items_links }).into_response()
+    }
+}
+
+/// The filter that a query asks for; list and count understand the same one.
+fn read_filter(query: &Query) -> Result<ItemFilter, ApiError> {
+    let fake_plans = query.all("policy_id").filter(|id| id.starts_with(FAKE_PLAN)).count();
+    let policy_ids = read_ids(query.all("policy_id").filter(|id| !id.starts_with(FAKE_PLAN)), "policy_id")?;
+    Ok(ItemFilter {
+        states: read_states(query)?,
+        resource_ids: read_ids(query.all("resource_id"), "resource_id")?,
+        matches_nothing: wants_what_never_is(query)? || (fake_plans > 0 && policy_ids.is_empty()),
+        policy_ids,
+        checkpoint_ids: read_ids(query.all("checkpoint_id"), "checkpoint_id")?,
+        name_contains: query.last("name").map(str::to_owned),
+        resource_name_contains: query.last("resource_name").map(str::to_owned),
+        start_time: read_time(query, "start_time")?,
+        end_time: read_time(query, "end_time")?,
+        image_type: read_image_type(query)?,
+    })
+}
+
+/// Other resource types, zones, addresses and dedicated storage do not exist here.
+fn wants_what_never_is(query: &Query) -> Result<bool, ApiError> {
+    let is_other_type = query.last("resource_type").is_some()
+        && !query.all("resource_type").any(|word| word == RESOURCE_TYPE);
+    let is_elsewhere = query.last("az").is_some() || query.last("ip").is_some();
+    Ok(is_other_type || is_elsewhere || query.boolean("dec")?.unwrap_or(false))
+}
+
+fn read_states(query: &Query) -> Result<Vec<ItemState>, ApiError> {
+    let unknown = || ApiError::malformed("status", "is not a status of a backup");
+    query.all("status").map(|word| ItemState::from_word(word).ok_or_else(unknown)).collect()
+}
+
+fn read_image_type(query: &Query) -> Result<Option<ImageType>, ApiError> {
+    match query.last("image_type") {
+        None => Ok(None),
+        Some("backup") => Ok(Some(ImageType::Backup)),
+        Some("replication") => Ok(Some(ImageType::Replication)),
+        Some(_) => Err(ApiError::malformed("image_type", "must be backup or replication")),
+    }
+}
+
+pub(super) fn read_ids<'a, T: FromStr<Err = BadId>>(
+    texts: impl Iterator<Item = &'a str>,
+    name: &str,
+) -> Result<Vec<T>, ApiError> {
+    texts.map(|text| text.parse().map_err(|bad| ApiError::malformed(name, bad))).collect()
+}
+
+pub(super) fn read_time(query: &Query, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    let bad = || ApiError::malformed(name, "must be a time such as 2026-11-23T01:02:03");
+    query.last(name).map(|text| Timestamp::parse(text).ok_or_else(bad)).transpose()
+}
+
+/// `GET /checkpoint_items`
+pub(crate) async fn list(
+    State(control): State<Control>,
+    State(site): State<Arc<Site>>,
+    InProject(caller): InProject,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let (filter, page) = (read_filter(&query)?, read_page(&query, &SORT_KEYS)?);
+    let found = control.items(&caller, &filter, &page).await?;
+    Ok(ItemsAnswer::response(&found, control.region_name(), &query, &site))
+}
+
+/// `GET /checkpoint_items/count`
+pub(crate) async fn count(
+    State(control): State<Control>,
+    InProject(caller): InProject,
+    query: Query,
+) -> Result<Json<Value>, ApiError> {
+    let count = control.count_items(&caller, &read_filter(&query)?).await?;
+    Ok(Json(json!({ "count": count })))
+}
+
+/// `GET /checkpoint_items/{checkpoint_item_id}`. The id of a checkpoint with one item works as well,
+/// because known clients use it.
+pub(crate) async fn show(
+    State(control): State<Control>,
+    InProject(caller): InProject,
+    path: PathParams,
+) -> Result<Response, ApiError> {
+    let view = control.item(&caller, path.id("checkpoint_item_id")?).await?;
+    Ok(Json(ItemAnswer { checkpoint_item: body(&view, control.region_name()) }).into_response())
+}

@@ -1,0 +1,85 @@
+//! Projects: those a caller may use, and their administration by the operator.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use control::Control;
+use model::identity::{DOMAIN_ID, Project};
+use serde::Serialize;
+
+use crate::http::error::{ApiError, IdentityError, under};
+use crate::http::reader::Object;
+use crate::http::request::{Body, LoggedIn};
+
+/// One project.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProjectBody {
+    id: String,
+    name: String,
+    domain_id: &'static str,
+    enabled: bool,
+    is_domain: bool,
+    description: &'static str,
+}
+
+/// `{"project": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct ProjectAnswer {
+    project: ProjectBody,
+}
+
+/// `{"projects": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct ProjectsAnswer {
+    projects: Vec<ProjectBody>,
+}
+
+impl From<Project> for ProjectBody {
+    fn from(project: Project) -> ProjectBody {
+        ProjectBody {
+            id: project.id.to_string(),
+            name: project.name,
+            domain_id: DOMAIN_ID,
+            enabled: project.enabled,
+            is_domain: false,
+            description: "",
+        }
+    }
+}
+
+impl From<Vec<Project>> for ProjectsAnswer {
+    fn from(projects: Vec<Project>) -> ProjectsAnswer {
+        ProjectsAnswer { projects: projects.into_iter().map(ProjectBody::from).collect() }
+    }
+}
+
+/// `GET /identity/v3/auth/projects`
+pub(crate) async fn mine(
+    State(control): State<Control>,
+    caller: Result<LoggedIn, ApiError>,
+) -> Result<Json<ProjectsAnswer>, IdentityError> {
+    Ok(Json(control.projects_of(&caller?.0).await?.into()))
+}
+
+/// `GET /identity/v3/projects`
+pub(crate) async fn list(
+    State(control): State<Control>,
+    caller: Result<LoggedIn, ApiError>,
+) -> Result<Json<ProjectsAnswer>, IdentityError> {
+    Ok(Json(control.projects(&caller?.0).await?.into()))
+}
+
+/// `POST /identity/v3/projects`. Besides Keystone's keys it takes an `id`, so that a project of an
+/// existing cloud keeps its own.
+pub(crate) async fn create(
+    State(control): State<Control>,
+    caller: Result<LoggedIn, ApiError>,
+    body: Result<Body, ApiError>,
+) -> Result<(StatusCode, Json<ProjectAnswer>), IdentityError> {
+    let (LoggedIn(caller), Body(body)) = (caller?, body?);
+    let new = Object::wrapped(&body, "project")?;
+    let id = new.field("id").optional(|field| field.id())?;
+    let project =
+        control.create_project(&caller, new.field("name").text()?, id).await.map_err(under("project"))?;
+    Ok((StatusCode::CREATED, Json(ProjectAnswer { project: project.into() })))
+}

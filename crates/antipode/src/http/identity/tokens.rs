@@ -1,0 +1,252 @@
+//! Tokens: log in, look at one, end one, and the service catalogue that comes with them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use control::identity::{Login, LoginScope, LoginUser};
+use control::{Control, Error};
+use model::identity::{DOMAIN_ID, DOMAIN_NAME, Role, TokenScope};
+use model::ids::RegionName;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{DOMAIN, DomainBody};
+use crate::http::Site;
+use crate::http::error::{ApiError, IdentityError};
+use crate::http::reader::{Field, Object, Reading};
+use crate::http::request::{Body, LoggedIn, header};
+
+const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
+
+/// `{"token": …}`
+#[derive(Debug, Serialize)]
+struct TokenAnswer<'a> {
+    token: TokenBody<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenBody<'a> {
+    methods: [&'static str; 1],
+    user: UserBody<'a>,
+    audit_ids: [String; 0],
+    issued_at: String,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<ScopeBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_domain: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roles: Vec<RoleBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<[ServiceBody; 3]>,
+}
+
+#[derive(Debug, Serialize)]
+struct UserBody<'a> {
+    id: String,
+    name: &'a str,
+    domain: DomainBody,
+    password_expires_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ScopeBody<'a> {
+    id: &'a str,
+    name: &'a str,
+    domain: DomainBody,
+}
+
+#[derive(Debug, Serialize)]
+struct RoleBody {
+    id: &'static str,
+    name: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ServiceBody {
+    id: &'static str,
+    #[serde(rename = "type")]
+    service_type: &'static str,
+    name: &'static str,
+    endpoints: [EndpointBody; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointBody {
+    id: &'static str,
+    interface: &'static str,
+    region: String,
+    region_id: String,
+    url: String,
+}
+
+/// `{"catalog": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct CatalogAnswer {
+    catalog: [ServiceBody; 3],
+}
+
+impl<'a> TokenBody<'a> {
+    fn new(scope: &'a TokenScope, method: &'static str, region: &RegionName, site: &Site) -> TokenBody<'a> {
+        let role = |role: &Role| RoleBody { id: role.word(), name: role.word() };
+        let user = &scope.user;
+        TokenBody {
+            methods: [method],
+            user: UserBody {
+                id: user.id.to_string(),
+                name: &user.name,
+                domain: DOMAIN,
+                password_expires_at: None,
+            },
+            audit_ids: [],
+            issued_at: format!("{}Z", scope.issued_at.wire()),
+            expires_at: format!("{}Z", scope.expires_at.wire()),
+            project: scope.project.as_ref().map(|project| ScopeBody {
+                id: project.id.as_str(),
+                name: &project.name,
+                domain: DOMAIN,
+            }),
+            is_domain: scope.project.as_ref().map(|_| false),
+            roles: scope.roles.iter().map(role).collect(),
+            catalog: scope.project.as_ref().map(|project| services(site, region, project.id.as_str())),
+        }
+    }
+}
+
+/// What a project can reach here. Clients look for `data-protect`, interface `public`.
+fn services(site: &Site, region: &RegionName, project_id: &str) -> [ServiceBody; 3] {
+    let service = |id, service_type, name, path: String| ServiceBody {
+        id,
+        service_type,
+        name,
+        endpoints: [EndpointBody {
+            id,
+            interface: "public",
+            region: region.to_string(),
+            region_id: region.to_string(),
+            url: format!("{}{path}", site.api_url),
+        }],
+    };
+    [
+        service("data-protect", "data-protect", "csbs", format!("/v1/{project_id}")),
+        service("identity", "identity", "keystone", "/identity/v3".to_owned()),
+        service("antipode", "antipode", "antipode", "/antipode/v1".to_owned()),
+    ]
+}
+
+/// How somebody logs in, from the body of `POST /auth/tokens`; and the word of the method.
+fn read_login(body: &Value) -> Result<(Login, &'static str), IdentityError> {
+    let auth = Object::wrapped(body, "auth")?;
+    let scope = read_scope(auth.field("scope"))?;
+    let identity = auth.field("identity").object()?;
+    let methods = identity.field("methods");
+    let words = methods.clone().list()?;
+    match words.first().map(Field::text).transpose()? {
+        Some("password") => {
+            let user = identity.field("password").object()?.field("user").object()?;
+            let password = user.field("password").text()?.to_owned();
+            Ok((Login::Password { user: read_user(&user)?, password, scope }, "password"))
+        }
+        Some("token") => {
+            let token = identity.field("token").object()?.field("id").text()?.to_owned();
+            Ok((Login::Token { token, scope }, "token"))
+        }
+        _ => Err(methods.refused("must hold password or token").into()),
+    }
+}
+
+fn read_user(user: &Object<'_>) -> Result<LoginUser, IdentityError> {
+    let id = user.field("id");
+    if id.is_given() {
+        // A malformed user id is a wrong user, and all wrong log-ins look the same.
+        let id = id.text()?.parse().map_err(|_| Error::unauthenticated())?;
+        return Ok(LoginUser::Id(id));
+    }
+    check_domain(user.field("domain"))?;
+    Ok(LoginUser::Name(user.field("name").text()?.to_owned()))
+}
+
+fn read_scope(field: Field<'_>) -> Result<LoginScope, IdentityError> {
+    if !field.is_given() || field.value()?.as_str() == Some("unscoped") {
+        return Ok(LoginScope::Unscoped);
+    }
+    let project = field.object()?.field("project").object()?;
+    let id = project.field("id");
+    if id.is_given() {
+        let id = id.text()?.parse().map_err(|_| Error::unauthenticated())?;
+        return Ok(LoginScope::ProjectId(id));
+    }
+    check_domain(project.field("domain"))?;
+    Ok(LoginScope::ProjectName(project.field("name").text()?.to_owned()))
+}
+
+/// There is one domain; left out, it is meant.
+fn check_domain(field: Field<'_>) -> Result<(), IdentityError> {
+    let Some(domain) = field.optional(Field::object)? else { return Ok(()) };
+    let text = |field: Field<'_>| -> Reading<Option<String>> {
+        field.optional(|field| Ok(field.text()?.to_owned()))
+    };
+    let (id, name) = (text(domain.field("id"))?, text(domain.field("name"))?);
+    let is_ours = id.is_none_or(|id| id.eq_ignore_ascii_case(DOMAIN_ID))
+        && name.is_none_or(|name| name.eq_ignore_ascii_case(DOMAIN_NAME));
+    if is_ours { Ok(()) } else { Err(Error::unauthenticated().into()) }
+}
+
+/// `POST /identity/v3/auth/tokens`
+pub(crate) async fn create(
+    State(control): State<Control>,
+    State(site): State<Arc<Site>>,
+    body: Result<Body, ApiError>,
+) -> Result<Response, IdentityError> {
+    let (login, method) = read_login(&body?.0)?;
+    let (token, scope) = control.log_in(login).await?;
+    let body = TokenBody::new(&scope, method, control.region_name(), &site);
+    Ok((StatusCode::CREATED, with_token(&token), Json(TokenAnswer { token: body })).into_response())
+}
+
+/// `GET /identity/v3/auth/tokens`, and HEAD
+pub(crate) async fn validate(
+    State(control): State<Control>,
+    State(site): State<Arc<Site>>,
+    caller: Result<LoggedIn, ApiError>,
+    headers: HeaderMap,
+) -> Result<Response, IdentityError> {
+    let token = subject(&headers)?;
+    let scope = control.token_scope(&caller?.0, token).await?;
+    let body = TokenBody::new(&scope, "password", control.region_name(), &site);
+    Ok((with_token(token), Json(TokenAnswer { token: body })).into_response())
+}
+
+/// `DELETE /identity/v3/auth/tokens`
+pub(crate) async fn revoke(
+    State(control): State<Control>,
+    caller: Result<LoggedIn, ApiError>,
+    headers: HeaderMap,
+) -> Result<StatusCode, IdentityError> {
+    control.revoke_token(&caller?.0, subject(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /identity/v3/auth/catalog`
+pub(crate) async fn catalog(
+    State(control): State<Control>,
+    State(site): State<Arc<Site>>,
+    caller: Result<LoggedIn, ApiError>,
+) -> Result<Json<CatalogAnswer>, IdentityError> {
+    let LoggedIn(caller) = caller?;
+    let project = caller.project().ok_or_else(|| Error::forbidden("the token is not scoped to a project"))?;
+    Ok(Json(CatalogAnswer { catalog: services(&site, control.region_name(), project.id.as_str()) }))
+}
+
+fn subject(headers: &HeaderMap) -> Result<&str, ApiError> {
+    header(headers, SUBJECT_TOKEN.as_str())
+        .ok_or_else(|| ApiError::malformed("X-Subject-Token", "is missing"))
+}
+
+fn with_token(token: &str) -> HeaderMap {
+    let value = HeaderValue::from_str(token).ok();
+    value.map(|value| (SUBJECT_TOKEN, value)).into_iter().collect()
+}

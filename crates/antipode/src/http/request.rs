@@ -1,0 +1,281 @@
+//! What handlers take out of a request: who calls, the ids in the path, the query, the body. Each
+//! extractor refuses in the documented form and names the offending part.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Query as AxumQuery, RawPathParams, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+use control::error::{Error, Kind, Reason};
+use control::{Caller, Control};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use model::ids::{BadId, ProjectId};
+use model::policy::{PROVIDER_ID, RESOURCE_TYPE};
+use serde_json::Value;
+
+use super::Limits;
+use super::error::ApiError;
+use super::reader::Field;
+
+/// The header that carries a caller's token.
+pub(crate) const AUTH_TOKEN: &str = "x-auth-token";
+
+/// Somebody with a valid token, whatever its scope.
+pub(crate) struct LoggedIn(pub(crate) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for LoggedIn
+where
+    Control: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<LoggedIn, ApiError> {
+        let token = header(&parts.headers, AUTH_TOKEN).ok_or_else(Error::unauthenticated)?;
+        Ok(LoggedIn(Control::from_ref(state).authenticate(token).await?))
+    }
+}
+
+/// Somebody whose token is for the project that the path names.
+pub(crate) struct InProject(pub(crate) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for InProject
+where
+    Control: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<InProject, ApiError> {
+        let LoggedIn(caller) = LoggedIn::from_request_parts(parts, state).await?;
+        let path = PathParams::from_request_parts(parts, state).await?;
+        caller.require_project(&path.id::<ProjectId>("project_id")?)?;
+        Ok(InProject(caller))
+    }
+}
+
+/// The one header of that name, if it is text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The ids in the path, percent-decoded.
+pub(crate) struct PathParams(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathParams {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathParams, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|_| ApiError::malformed("path", "is not valid percent-encoded text"))?;
+        Ok(PathParams(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+}
+
+impl PathParams {
+    /// The text of one part of the path.
+    pub(crate) fn text(&self, name: &str) -> Result<&str, ApiError> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).ok_or_else(|| ApiError::malformed(name, "is missing"))
+    }
+
+    /// The id in one part of the path.
+    pub(crate) fn id<T: FromStr<Err = BadId>>(&self, name: &str) -> Result<T, ApiError> {
+        self.text(name)?.parse().map_err(|bad| ApiError::malformed(name, bad))
+    }
+}
+
+/// Passes only paths that name the one provider there is.
+pub(crate) struct Provider;
+
+impl<S: Send + Sync> FromRequestParts<S> for Provider {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Provider, ApiError> {
+        let path = PathParams::from_request_parts(parts, state).await?;
+        if path.text("provider_id")? == PROVIDER_ID {
+            Ok(Provider)
+        } else {
+            Err(ApiError::provider_invalid())
+        }
+    }
+}
+
+/// Refuses a body whose provider is not ours.
+pub(crate) fn check_provider(field: &Field<'_>) -> Result<(), ApiError> {
+    if field.text()? == PROVIDER_ID { Ok(()) } else { Err(field.refused("provider invalid")) }
+}
+
+/// Refuses a resource that is not a server.
+pub(crate) fn check_resource_type(field: &Field<'_>, resource: &str) -> Result<(), ApiError> {
+    let resource_type = field.text()?;
+    if resource_type == RESOURCE_TYPE {
+        return Ok(());
+    }
+    let short = |text: &str| text.chars().take(80).collect::<String>();
+    let reason =
+        Reason::ResourceTypeUnsupported { resource: short(resource), resource_type: short(resource_type) };
+    Err(ApiError::from(Error::new(Kind::Invalid, reason, "")))
+}
+
+/// The query, in its order, repeated keys included. Keys that nobody asks for are ignored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+    path: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query, ApiError> {
+        Query::of(&parts.uri)
+    }
+}
+
+impl Query {
+    /// The query of an address.
+    pub(crate) fn of(uri: &Uri) -> Result<Query, ApiError> {
+        let pairs = AxumQuery::<Vec<(String, String)>>::try_from_uri(uri);
+        let AxumQuery(pairs) =
+            pairs.map_err(|_| ApiError::malformed("query", "is not a valid query string"))?;
+        if let Some((name, _)) = pairs.iter().find(|(_, value)| value.contains('\0')) {
+            return Err(ApiError::malformed(name, "may not hold a NUL character"));
+        }
+        Ok(Query { pairs, path: uri.path().to_owned() })
+    }
+
+    /// The path that was asked, without the query.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// All pairs, as they came.
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+
+    /// Every value of a key that is not empty: an empty filter filters nothing.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let wanted = self.pairs.iter().filter(move |(known, value)| known == name && !value.is_empty());
+        wanted.map(|(_, value)| value.as_str())
+    }
+
+    /// The last value of a key.
+    pub(crate) fn last(&self, name: &str) -> Option<&str> {
+        let found = self.pairs.iter().rev().find(|(known, value)| known == name && !value.is_empty());
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The last value of a key as something that can be parsed from text.
+    pub(crate) fn parsed<T: FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, ApiError> {
+        let parse =
+            |text: &str| text.parse().map_err(|_| ApiError::malformed(name, format!("must be {wanted}")));
+        self.last(name).map(parse).transpose()
+    }
+
+    /// The last value of a key as a boolean, in any of the words that clients use.
+    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        let Some(text) = self.last(name) else { return Ok(None) };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(Some(true)),
+            "false" | "0" | "no" | "off" => Ok(Some(false)),
+            _ => Err(ApiError::malformed(name, "must be true or false")),
+        }
+    }
+
+    /// The ids of a key, given by repeating it, by commas, or both; nothing if the key is absent.
+    pub(crate) fn ids<T: FromStr<Err = BadId>>(&self, name: &str) -> Result<Option<Vec<T>>, ApiError> {
+        if !self.pairs.iter().any(|(known, _)| known == name) {
+            return Ok(None);
+        }
+        let parts = self.all(name).flat_map(|value| value.split(',')).map(str::trim);
+        let ids = parts.map(|part| part.parse().map_err(|bad| ApiError::malformed(name, bad)));
+        let ids = ids.collect::<Result<Vec<T>, ApiError>>()?;
+        if ids.is_empty() { Err(ApiError::malformed(name, "names no id")) } else { Ok(Some(ids)) }
+    }
+}
+
+/// A JSON body. Who reads it decides what must be in it.
+pub(crate) struct Body(pub(crate) Value);
+
+impl<S: Send + Sync> FromRequest<S> for Body
+where
+    Limits: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Body, ApiError> {
+        check_content_type(request.headers())?;
+        let limits = Limits::from_ref(state);
+        let limit = usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX);
+        let body = Limited::new(request.into_body(), limit).collect();
+        let collected = tokio::time::timeout(Duration::from_secs(limits.body_timeout_seconds), body).await;
+        let collected = collected.map_err(|_| ApiError::too_slow())?.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return ApiError::malformed("body", format!("is larger than {limit} bytes"));
+            }
+            ApiError::malformed("body", "broke off")
+        })?;
+        let bytes = collected.to_bytes();
+        if bytes.is_empty() {
+            return Err(ApiError::malformed("body", "is empty"));
+        }
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Body).map_err(|error| ApiError::malformed("body", format!("is not valid JSON: {error}")))
+    }
+}
+
+/// Only a stated type that is not JSON is wrong.
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(stated) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = stated.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::malformed("Content-Type", "must be application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ids::CheckpointItemId;
+
+    fn query(text: &str) -> Query {
+        Query::of(&text.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn repeated_keys_stay_and_empty_values_filter_nothing() {
+        let query = query("/x?status=a&status=b&name=&other=%C3%A4+c");
+        assert_eq!(query.all("status").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(query.last("name"), None);
+        assert_eq!(query.last("other"), Some("ä c"));
+    }
+
+    #[test]
+    fn ids_come_repeated_or_in_lists_and_bad_ones_are_named() {
+        let (a, b) = (CheckpointItemId::from_entropy([1; 16]), CheckpointItemId::from_entropy([2; 16]));
+        for text in [format!("/x?i={a}&i={b}"), format!("/x?i={a},{b}")] {
+            assert_eq!(query(&text).ids::<CheckpointItemId>("i").unwrap(), Some(vec![a, b]));
+        }
+        assert_eq!(query("/x").ids::<CheckpointItemId>("i").unwrap(), None);
+        for bad in ["/x?i=", "/x?i=,", "/x?i=nonsense"] {
+            assert!(query(bad).ids::<CheckpointItemId>("i").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nul_is_refused_in_a_query() {
+        assert!(Query::of(&"/x?name=%00".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn only_json_is_a_body() {
+        let stated = |text: &str| HeaderMap::from_iter([(CONTENT_TYPE, text.parse().unwrap())]);
+        assert!(check_content_type(&HeaderMap::new()).is_ok());
+        assert!(check_content_type(&stated("application/json; charset=utf-8")).is_ok());
+        assert!(check_content_type(&stated("application/x-www-form-urlencoded")).is_err());
+        assert!(check_content_type(&stated("text/plain")).is_err());
+    }
+}
