@@ -36,3 +36,6 @@ pub mod tree;
 pub mod vault;
 mod walk;
 pub mod wrap;
+
+#[cfg(test)]
+mod vectors;

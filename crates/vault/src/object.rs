@@ -15,6 +15,8 @@ mod payload;
 mod seal;
 
 pub use open::Opener;
+#[cfg(test)]
+pub(crate) use seal::Frozen;
 pub use seal::{Sealed, Sealer};
 
 /// Bytes of the clear header.
@@ -177,4 +179,4 @@ fn aead(enc: &[u8; 32], s: &[u8; 32]) -> (aws_lc_rs::aead::LessSafeKey, aws_lc_r
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

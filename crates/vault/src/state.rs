@@ -23,6 +23,9 @@ pub use record::{
     StateRecord, Subject, SubjectKind, VolumeRecord,
 };
 
+#[cfg(test)]
+pub(crate) use record::tests::samples;
+
 const MAGIC: &[u8] = b"APS1";
 
 /// Longest stored state object that is read.
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_record_comes_back() {
-        for record in record::tests::samples() {
+        for record in samples() {
             let opened = open(&stamp().name(), &seal(record.clone())).unwrap();
             assert_eq!(opened, StateObject { stamp: stamp(), record });
         }
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn another_name_kek_or_region_is_refused() {
-        let stored = seal(record::tests::samples().remove(0));
+        let stored = seal(samples().remove(0));
         let (_, identity) = region(1);
         let (name, ours) = (stamp().name(), identity.region());
         let other_name = StateStamp { sequence: 7, ..stamp() }.name();
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn every_changed_byte_is_refused() {
-        let stored = seal(record::tests::samples().remove(0));
+        let stored = seal(samples().remove(0));
         for position in 0..stored.len() {
             let mut damaged = stored.clone();
             damaged[position] ^= 1;

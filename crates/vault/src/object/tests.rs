@@ -6,12 +6,12 @@ use super::*;
 use crate::ids::{from_hex, to_hex};
 use crate::keys::{DomainKeys, EpochKeys, KeyRing, Secret};
 
-pub(super) fn numbered<const N: usize>(first: u8) -> [u8; N] {
+pub(crate) fn numbered<const N: usize>(first: u8) -> [u8; N] {
     std::array::from_fn(|index| first + index as u8)
 }
 
 /// The keys of the published vectors.
-pub(super) fn vector_keys() -> DomainKeys {
+pub(crate) fn vector_keys() -> DomainKeys {
     let mut keys = DomainKeys::restorable(DomainId(numbered(0)), Secret::new(numbered(0)));
     let epoch = EpochKeys { data: Some(Secret::new(numbered(0x20))), structure: Secret::new(numbered(0x40)) };
     keys.add_epoch(Epoch(1), epoch).unwrap();
@@ -144,7 +144,7 @@ fn every_changed_or_missing_byte_is_refused() {
 }
 
 /// An object with sound keys and tag around any payload and header: what only a key holder can forge.
-fn forge(keys: &DomainKeys, header: Header, payload: &[u8], s: Option<[u8; 32]>) -> Vec<u8> {
+pub(crate) fn forge(keys: &DomainKeys, header: Header, payload: &[u8], s: Option<[u8; 32]>) -> Vec<u8> {
     let object_keys = keys.object_keys(header.kind, keys.domain(), Epoch(1)).unwrap();
     let mut covered = header.first_half().to_vec();
     covered.extend_from_slice(payload);
@@ -159,7 +159,7 @@ fn forge(keys: &DomainKeys, header: Header, payload: &[u8], s: Option<[u8; 32]>)
     stored
 }
 
-fn header(keys: &DomainKeys, pad: u8) -> Header {
+pub(crate) fn header(keys: &DomainKeys, pad: u8) -> Header {
     Header { kind: Kind::Chunk, level: 0, pad, domain: keys.domain(), epoch: Epoch(1), s: [0; 32] }
 }
 

@@ -528,7 +528,7 @@ pub(super) mod tests {
     }
 
     /// One record of each type.
-    pub(in crate::state) fn samples() -> Vec<StateRecord> {
+    pub(crate) fn samples() -> Vec<StateRecord> {
         let text = |text: &str| text.to_owned();
         let (lock_mode, subject) = (LockMode::Compliance, subject());
         let lock =
