@@ -1,0 +1,487 @@
+//! Kills the built binary with -9 at random moments, again and again, in one world of two regions: during
+//! backups, replications, publishing and restores. After each kill nobody helps. At the end of every round
+//! each backup is available and restores to the very bytes it was made from, each has exactly one replica
+//! which restores to the same, and what was sent twice is within what the design allows.
+//!
+//! `ANTIPODE_KILL_ROUNDS` says how many rounds (20 if it is not set), `ANTIPODE_KILL_SEED` repeats the
+//! choices of a run that failed; the moments themselves depend on the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use antipode::demo::disks::{Content, DiskPlan, MEBIBYTE, Numbers, ServerPlan, change_blocks};
+use antipode::dev::api::{ApiFailure, RegionApi};
+use antipode::dev::failure::Failure;
+use antipode::dev::place::Place;
+use antipode::dev::region::{Item, Server, await_until};
+use antipode::dev::setup::{Region, SetUp, set_up};
+use antipode::world::{SystemClock, SystemEntropy, SystemTimer};
+use control::workers::Timer;
+use serde_json::Value;
+use vault::seams::{Clock, Entropy};
+
+/// Longer than any backoff after a kill, much longer than any work here.
+const PATIENCE_SECONDS: u64 = 120;
+/// What one kill may cost (design §6): one unsynced pack and the frames in flight for each stream; two items
+/// move at once.
+const RESENT_BYTES_PER_KILL: u64 = 2 * (32 + 8 + 8) * MEBIBYTE;
+/// The first guess of how long a phase takes, until one was measured.
+const GUESS_MS: u64 = 400;
+
+const fn disk(name: &'static str, mebibytes: u64, written: u64) -> DiskPlan {
+    let content = Content::Pages { written_bytes: written * MEBIBYTE };
+    DiskPlan { name, size_bytes: mebibytes * MEBIBYTE, content }
+}
+
+const fn empty(name: &'static str, mebibytes: u64) -> DiskPlan {
+    DiskPlan { name, size_bytes: mebibytes * MEBIBYTE, content: Content::Empty }
+}
+
+/// Source servers, and servers of the same shape that the source region restores to.
+const SOURCE: [ServerPlan; 4] = [
+    ServerPlan { name: "one", disks: &[disk("root", 24, 12), disk("data", 8, 6)] },
+    ServerPlan { name: "two", disks: &[disk("root", 16, 10)] },
+    ServerPlan { name: "one-target", disks: &[empty("root", 24), empty("data", 8)] },
+    ServerPlan { name: "two-target", disks: &[empty("root", 16)] },
+];
+const DESTINATION: [ServerPlan; 2] = [
+    ServerPlan { name: "one-target", disks: &[empty("root", 24), empty("data", 8)] },
+    ServerPlan { name: "two-target", disks: &[empty("root", 16)] },
+];
+
+/// Where in a round the kill falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Backup,
+    Replication,
+    Publish,
+    RestoreAtSource,
+    RestoreAtDestination,
+}
+
+const PHASES: [Phase; 8] = [
+    Phase::Backup,
+    Phase::Backup,
+    Phase::Replication,
+    Phase::Replication,
+    Phase::Publish,
+    Phase::Publish,
+    Phase::RestoreAtSource,
+    Phase::RestoreAtDestination,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Source,
+    Destination,
+    Both,
+}
+
+/// One kill.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    phase: Phase,
+    victim: Victim,
+    /// A place between the beginning of the phase (0) and a little after its usual end (1000).
+    moment: u64,
+}
+
+impl Kill {
+    fn draw(numbers: &mut Numbers) -> Kill {
+        let phase = PHASES[numbers.below(PHASES.len() as u64) as usize];
+        let either = [Victim::Source, Victim::Destination, Victim::Both][numbers.below(3) as usize];
+        let victim = match phase {
+            Phase::Backup | Phase::RestoreAtSource => Victim::Source,
+            Phase::RestoreAtDestination => Victim::Destination,
+            Phase::Replication | Phase::Publish => either,
+        };
+        Kill { phase, victim, moment: numbers.below(1000) }
+    }
+}
+
+/// What every disk of an item held when it was made: by volume name.
+type Contents = BTreeMap<String, u64>;
+
+struct World {
+    source: Region,
+    destination: Region,
+    source_api: Arc<RegionApi>,
+    destination_api: Arc<RegionApi>,
+    policy_id: String,
+    /// By item at the source.
+    contents: BTreeMap<String, Contents>,
+    /// How long each phase took when it was undisturbed last.
+    usual_ms: BTreeMap<&'static str, u64>,
+    resent_bytes: u64,
+    sent_bytes: u64,
+}
+
+/// A digest of a whole disk, good enough to tell two disks of a test apart.
+fn digest(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(path).unwrap());
+    hasher.finish()
+}
+
+fn contents_of(server: &Server) -> Contents {
+    server.volumes.iter().map(|volume| (volume.name.clone(), digest(Path::new(&volume.path)))).collect()
+}
+
+fn check(is_so: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    if is_so { Ok(()) } else { Err(Failure::other(text())) }
+}
+
+/// A lost answer is no failure here: what became of the order is found out afterwards.
+fn or_lost<T>(answer: Result<T, ApiFailure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(failure) if failure.is_passing() => Ok(None),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Waits until any of the source's newest records is about to be published.
+async fn await_publishing(api: &RegionApi, limit_ms: u64) {
+    let begun_ms = SystemClock.now_ms();
+    while SystemClock.now_ms() - begun_ms < limit_ms {
+        let answer = api.get::<Value>("/v1/{project}/replication_records?status=replicating").await;
+        for record in answer.iter().flat_map(|answer| answer["replication_records"].as_array()).flatten() {
+            let Some(id) = record["id"].as_str() else { continue };
+            let seen = api.record_progress(id).await;
+            if seen.is_ok_and(|record| matches!(record.state.as_str(), "verifying" | "publishing")) {
+                return;
+            }
+        }
+        SystemTimer.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl World {
+    async fn begin(folder: &Path) -> Result<World, Failure> {
+        let order = SetUp {
+            place: Place::new(folder)?,
+            regions: [("north".to_owned(), &SOURCE), ("south".to_owned(), &DESTINATION)],
+            port_base: None,
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_antipode")),
+        };
+        let [source, destination] = set_up(&order, &mut |line| println!("{line}")).await?;
+        let policy_id = source.member.create_policy("all", &source.servers[..2]).await?;
+        Ok(World {
+            source_api: Arc::new(source.member_api()),
+            destination_api: Arc::new(destination.member_api()),
+            source,
+            destination,
+            policy_id,
+            contents: BTreeMap::new(),
+            usual_ms: BTreeMap::new(),
+            resent_bytes: 0,
+            sent_bytes: 0,
+        })
+    }
+
+    /// One round: change, back up, replicate, restore on both sides, with one kill somewhere.
+    async fn round(&mut self, numbers: &mut Numbers) -> Result<Kill, Failure> {
+        let kill = Kill::draw(numbers);
+        for server in &self.source.servers[..2] {
+            for volume in &server.volumes {
+                let path = Path::new(&volume.path);
+                change_blocks(path, 20 + numbers.below(200), numbers.next())
+                    .map_err(Failure::io("changing", path))?;
+            }
+        }
+        let items = self.back_up(kill).await?;
+        self.replicate(&items, kill).await?;
+        let newest = &items[numbers.below(items.len() as u64) as usize];
+        let any = self.contents.keys().nth(numbers.below(self.contents.len() as u64) as usize).cloned();
+        self.restore_at_source(any.as_deref().unwrap_or(&newest.id), kill).await?;
+        self.restore_at_destination(&newest.id, kill).await?;
+        self.audit().await?;
+        Ok(kill)
+    }
+
+    /// Gives an order while, if it is the kill's turn, processes are killed; then starts them again.
+    async fn under_fire<T>(
+        &mut self,
+        kill: Option<Kill>,
+        phase: &'static str,
+        order: impl Future<Output = Result<T, ApiFailure>>,
+    ) -> Result<Option<T>, Failure> {
+        let Some(kill) = kill else { return or_lost(order.await) };
+        let usual_ms = self.usual_ms.get(phase).copied().unwrap_or(GUESS_MS);
+        let api = self.source_api.clone();
+        let (source, destination) = (&mut self.source.process, &mut self.destination.process);
+        let strike = async {
+            if kill.phase == Phase::Publish {
+                await_publishing(&api, usual_ms * 3 + 1000).await;
+                SystemTimer.sleep(Duration::from_millis(kill.moment / 50)).await;
+            } else {
+                SystemTimer.sleep(Duration::from_millis(usual_ms * kill.moment / 900)).await;
+            }
+            if kill.victim != Victim::Destination {
+                source.kill();
+            }
+            if kill.victim != Victim::Source {
+                destination.kill();
+            }
+        };
+        let (answer, ()) = tokio::join!(order, strike);
+        if kill.victim != Victim::Destination {
+            self.source.start_again().await?;
+        }
+        if kill.victim != Victim::Source {
+            self.destination.start_again().await?;
+        }
+        or_lost(answer)
+    }
+
+    fn note_usual(&mut self, phase: &'static str, kill: Option<Kill>, begun_ms: u64) {
+        if kill.is_none() {
+            self.usual_ms.insert(phase, SystemClock.now_ms() - begun_ms);
+        }
+    }
+
+    async fn back_up(&mut self, kill: Kill) -> Result<Vec<Item>, Failure> {
+        let kill = (kill.phase == Phase::Backup).then_some(kill);
+        let contents: BTreeMap<String, Contents> =
+            self.source.servers[..2].iter().map(|server| (server.id.clone(), contents_of(server))).collect();
+        let begun_ms = SystemClock.now_ms();
+        let (api, policy_id) = (self.source_api.clone(), self.policy_id.clone());
+        self.under_fire(kill, "backup", async { api.run_policy(&policy_id).await }).await?;
+        let mut new = self.new_items().await?;
+        if new.is_empty() {
+            api.run_policy(&policy_id).await?;
+            new = self.new_items().await?;
+        }
+        check(new.len() == 2, || format!("one run made {} items", new.len()))?;
+        let query = format!("checkpoint_id={}", new[0].checkpoint_id);
+        let look = async || {
+            let items = api.items(&query).await?;
+            if let Some(failed) = items.iter().find(|item| item.status == "error") {
+                return Err(Failure::other(format!(
+                    "backup {} failed: {}",
+                    failed.id, failed.extend_info.fail_reason
+                )));
+            }
+            let open = items.iter().find(|item| item.status != "available").map(|item| item.status.clone());
+            Ok(open.map_or(Ok(items), Err))
+        };
+        let items = await_until("the backup", PATIENCE_SECONDS, look).await?;
+        self.note_usual("backup", kill, begun_ms);
+        for item in &items {
+            self.contents.insert(item.id.clone(), contents[&item.resource_id].clone());
+        }
+        Ok(items)
+    }
+
+    /// Items that no earlier round knows.
+    async fn new_items(&self) -> Result<Vec<Item>, Failure> {
+        let items = self.source_api.items("limit=10").await?;
+        Ok(items.into_iter().filter(|item| !self.contents.contains_key(&item.id)).collect())
+    }
+
+    async fn replicate(&mut self, items: &[Item], kill: Kill) -> Result<(), Failure> {
+        let kill = matches!(kill.phase, Phase::Replication | Phase::Publish).then_some(kill);
+        let begun_ms = SystemClock.now_ms();
+        let (api, policy_id) = (self.source_api.clone(), self.policy_id.clone());
+        let to = self.destination.as_destination();
+        let order = async { api.replicate_policy(&policy_id, &to).await };
+        let first = self.under_fire(kill, "replication", order).await?.unwrap_or_default();
+        let second = api.replicate_policy(&policy_id, &to).await?;
+        let listed: Vec<_> = first.iter().chain(&second).map(|queued| &queued.checkpoint_item_id).collect();
+        let distinct: BTreeSet<_> = listed.iter().collect();
+        check(listed.len() == distinct.len(), || format!("two calls listed an item twice: {listed:?}"))?;
+        let query = format!("checkpoint_id={}", items[0].checkpoint_id);
+        let look = async || {
+            let items = api.items(&query).await?;
+            let statuses =
+                items.iter().flat_map(|item| &item.replication_records).map(|record| record.status.as_str());
+            let statuses: Vec<_> = statuses.collect();
+            if let Some(bad) = statuses.iter().find(|status| matches!(**status, "fail" | "skip")) {
+                return Err(Failure::other(format!("a record ended as {bad}")));
+            }
+            let is_over = statuses.len() == 2 && statuses.iter().all(|status| *status == "success");
+            Ok(if is_over { Ok(items) } else { Err(statuses.join(", ")) })
+        };
+        let items = await_until("the replication", PATIENCE_SECONDS, look).await?;
+        self.note_usual("replication", kill, begun_ms);
+        self.count_bytes(&items, kill).await
+    }
+
+    /// What was sent twice is stated, and is within what the kill may cost.
+    async fn count_bytes(&mut self, items: &[Item], kill: Option<Kill>) -> Result<(), Failure> {
+        let mut resent_bytes = 0;
+        for record in items.iter().flat_map(|item| &item.replication_records) {
+            let record = self.source_api.record_progress(&record.id).await?;
+            check(record.state == "done" && record.has_receipt, || {
+                format!("record {} has no receipt", record.id)
+            })?;
+            resent_bytes += record.resent_bytes;
+            self.sent_bytes += record.sent_bytes;
+        }
+        self.resent_bytes += resent_bytes;
+        let allowed = match kill.map(|kill| kill.victim) {
+            None => 0,
+            Some(Victim::Both) => 2 * RESENT_BYTES_PER_KILL,
+            Some(_) => RESENT_BYTES_PER_KILL,
+        };
+        check(resent_bytes <= allowed, || {
+            format!("{resent_bytes} bytes were sent twice, {allowed} are allowed")
+        })
+    }
+
+    async fn restore_at_source(&mut self, item_id: &str, kill: Kill) -> Result<(), Failure> {
+        let kill = (kill.phase == Phase::RestoreAtSource).then_some(kill);
+        let item = self.source_api.item(item_id).await?;
+        let (api, servers) = (self.source_api.clone(), self.source.servers.clone());
+        self.restore(&api, &servers, &item, item_id, ("restore at the source", kill)).await
+    }
+
+    async fn restore_at_destination(&mut self, source_item_id: &str, kill: Kill) -> Result<(), Failure> {
+        let kill = (kill.phase == Phase::RestoreAtDestination).then_some(kill);
+        let item = self.source_api.item(source_item_id).await?;
+        let replica = item.replication_records[0].destination_checkpoint_item_id.clone();
+        let replica = replica.ok_or_else(|| Failure::other("a record that succeeded names no replica"))?;
+        let replica = self.destination_api.item(&replica).await?;
+        let (api, servers) = (self.destination_api.clone(), self.destination.servers.clone());
+        self.restore(&api, &servers, &replica, source_item_id, ("restore at the destination", kill)).await
+    }
+
+    /// Restores an item onto the empty server of its shape and compares it with what was backed up.
+    async fn restore(
+        &mut self,
+        api: &RegionApi,
+        servers: &[Server],
+        item: &Item,
+        source_item_id: &str,
+        (phase, kill): (&'static str, Option<Kill>),
+    ) -> Result<(), Failure> {
+        let volume_count = item.extend_info.volume_backups.len();
+        let fits =
+            |server: &&Server| server.name.ends_with("-target") && server.volumes.len() == volume_count;
+        let target = servers.iter().find(fits).ok_or_else(|| Failure::other("no server to restore to"))?;
+        let volume = |name: &str| {
+            target.volumes.iter().find(|volume| volume.name == name).map(|volume| volume.id.clone())
+        };
+        let backups = item.extend_info.volume_backups.iter();
+        let mapping = backups
+            .filter_map(|backup| Some((backup.id.clone(), volume(&backup.source_volume_name)?)))
+            .collect();
+        let known: BTreeSet<_> = api.restores().await?.into_iter().map(|restore| restore.id).collect();
+        let begun_ms = SystemClock.now_ms();
+        self.under_fire(kill, phase, async { api.restore(item, &target.id, &mapping).await }).await?;
+        let mut new: Vec<_> = api.restores().await?.into_iter().map(|restore| restore.id).collect();
+        new.retain(|id| !known.contains(id));
+        if new.is_empty() {
+            new.push(api.restore(item, &target.id, &mapping).await?);
+        }
+        check(new.len() == 1, || format!("one order made {} restores", new.len()))?;
+        let look = async || {
+            let restore = api.restore_progress(&new[0]).await?;
+            match restore.status.as_str() {
+                "success" => Ok(Ok(())),
+                "fail" => Err(Failure::other(format!("{phase}: {}", restore.reason))),
+                other => Ok(Err(other.to_owned())),
+            }
+        };
+        await_until(phase, PATIENCE_SECONDS, look).await?;
+        self.note_usual(phase, kill, begun_ms);
+        let (wanted, found) = (&self.contents[source_item_id], contents_of(target));
+        check(*wanted == found, || {
+            format!("{phase} of {source_item_id} gave other bytes: {wanted:?} became {found:?}")
+        })
+    }
+
+    /// Everything is at its end: each item is available and has one record and one replica.
+    async fn audit(&self) -> Result<(), Failure> {
+        let items = self.source_api.items("").await?;
+        let ids: BTreeSet<_> = items.iter().map(|item| item.id.as_str()).collect();
+        check(ids.len() == self.contents.len(), || {
+            format!("{} items of {}", ids.len(), self.contents.len())
+        })?;
+        for item in &items {
+            check(item.status == "available", || format!("item {} is {}", item.id, item.status))?;
+            let statuses: Vec<_> =
+                item.replication_records.iter().map(|record| record.status.as_str()).collect();
+            check(statuses == ["success"], || format!("item {} has records {statuses:?}", item.id))?;
+        }
+        let replicas = self.destination_api.items("image_type=replication").await?;
+        let is_available = |item: &Item| item.status == "available";
+        check(replicas.iter().all(is_available), || "a replica is not available".to_owned())?;
+        let sources: Vec<_> = replicas
+            .iter()
+            .flat_map(|replica| &replica.replication_records)
+            .map(|record| record.source_checkpoint_item_id.as_str())
+            .collect();
+        let distinct: BTreeSet<_> = sources.iter().copied().collect();
+        check(replicas.len() == ids.len() && sources.len() == replicas.len() && distinct == ids, || {
+            format!("{} items have {} replicas of {} of them", ids.len(), replicas.len(), distinct.len())
+        })
+    }
+
+    /// Restores every item and every replica once more.
+    async fn audit_all(&mut self) -> Result<(), Failure> {
+        let nothing = Kill { phase: Phase::Backup, victim: Victim::Source, moment: 0 };
+        let ids: Vec<_> = self.contents.keys().cloned().collect();
+        for id in &ids {
+            self.restore_at_source(id, nothing).await?;
+            self.restore_at_destination(id, nothing).await?;
+        }
+        println!("all {} items and their replicas restored identical", ids.len());
+        Ok(())
+    }
+}
+
+/// Until the end, or until something is wrong.
+async fn tell(folder: &Path, rounds: u64, seed: u64) -> Result<(), (World, Failure)> {
+    let mut numbers = Numbers::seeded(seed);
+    let mut world = World::begin(folder).await.unwrap_or_else(|failure| panic!("{}", failure.explain()));
+    for round in 1..=rounds {
+        let begun_ms = SystemClock.now_ms();
+        let (sent, resent) = (world.sent_bytes, world.resent_bytes);
+        let kill = match world.round(&mut numbers).await {
+            Ok(kill) => kill,
+            Err(failure) => return Err((world, failure)),
+        };
+        println!(
+            "round {round}: killed {:?} during {:?} at {}; {} KiB sent, {} KiB of it again; {} ms",
+            kill.victim,
+            kill.phase,
+            kill.moment,
+            (world.sent_bytes - sent) / 1024,
+            (world.resent_bytes - resent) / 1024,
+            SystemClock.now_ms() - begun_ms
+        );
+    }
+    let audited = world.audit_all().await;
+    println!(
+        "{rounds} kills; {} KiB sent, {} KiB of it again",
+        world.sent_bytes / 1024,
+        world.resent_bytes / 1024
+    );
+    audited.map_err(|failure| (world, failure))
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_killed_everything_reaches_its_end_without_a_human() {
+    let mut chance = [0; 4];
+    SystemEntropy.fill(&mut chance);
+    let seed = number("ANTIPODE_KILL_SEED").unwrap_or_else(|| u32::from_le_bytes(chance).into());
+    let rounds = number("ANTIPODE_KILL_ROUNDS").unwrap_or(20);
+    println!("{rounds} rounds; repeat the choices with ANTIPODE_KILL_SEED={seed}");
+    let folder = tempfile::tempdir().unwrap();
+    if let Err((mut world, failure)) = tell(folder.path(), rounds, seed).await {
+        for region in [&mut world.source, &mut world.destination] {
+            region.process.stop().await;
+            println!("the log of {} ends with:\n{}", region.name, region.process.log_tail());
+        }
+        let left = folder.keep();
+        panic!("seed {seed}: {}\nthe world is left in {}", failure.explain(), left.display());
+    }
+}
