@@ -11,17 +11,17 @@
 
 mod live;
 mod rows;
+mod tables;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
-
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
 use crate::error::VaultError;
 use crate::ids::{Address, DedupId, DomainId, Epoch, Incarnation, Kind, PackNumber, VaultId};
 use live::LiveSet;
 use rows::{PackRow, decode_known, decode_place, encode_known, encode_place};
+use tables::{Rows, Table, Tables};
 
 /// Whose index this is. Anything else found in its folder is thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,13 @@ pub struct IndexSettings {
     pub cache_bytes: u64,
     /// Rows gathered in memory before they are written out; up to eight times this is in use.
     pub gather_bytes: u64,
+    /// Keeps the index in memory only, without bound: for simulations.
+    pub is_in_memory: bool,
 }
 
 impl Default for IndexSettings {
     fn default() -> IndexSettings {
-        IndexSettings { cache_bytes: 16 << 20, gather_bytes: 4 << 20 }
+        IndexSettings { cache_bytes: 16 << 20, gather_bytes: 4 << 20, is_in_memory: false }
     }
 }
 
@@ -105,14 +107,7 @@ pub struct IndexedPack {
 
 /// The index of one vault. Calls may come from many threads.
 pub struct Index {
-    folder: PathBuf,
-    database: Database,
-    meta: Keyspace,
-    packs: Keyspace,
-    objects: Keyspace,
-    /// Further copies of objects that lie in more than one pack: address ‖ pack → place.
-    copies: Keyspace,
-    known: Keyspace,
+    tables: Tables,
     live: RwLock<LiveSet>,
     /// Held while rows are read in order to be changed.
     writing: Mutex<()>,
@@ -132,7 +127,7 @@ where
 
 impl Index {
     /// Opens the index in `folder`. One that is absent, damaged or of another identity becomes an
-    /// empty one, whose watermark is 0.
+    /// empty one, whose watermark is 0; so does one in memory, which leaves the folder alone.
     ///
     /// # Errors
     /// [`VaultError::Index`] when another process has it open, or the disk fails.
@@ -141,7 +136,10 @@ impl Index {
         identity: &IndexIdentity,
         settings: &IndexSettings,
     ) -> Result<Index, VaultError> {
-        match Index::open_found(folder, settings) {
+        if settings.is_in_memory {
+            return Index::over(Tables::in_memory()).map_err(failed("creating it"));
+        }
+        match Tables::open(folder, settings).and_then(Index::over) {
             Ok(index) if index.is_of(identity)? => return Ok(index),
             Ok(index) => drop(index),
             Err(fjall::Error::Locked) => return Err(failed("opening it")(fjall::Error::Locked)),
@@ -155,69 +153,56 @@ impl Index {
             }
             _ => {}
         }
-        let index = Index::open_found(folder, settings).map_err(failed("creating it"))?;
-        index.meta.insert(IDENTITY, encode_identity(identity)).map_err(failed("creating it"))?;
+        let index = Tables::open(folder, settings).and_then(Index::over).map_err(failed("creating it"))?;
+        index.put(Table::Meta, IDENTITY, encode_identity(identity), "creating it")?;
         Ok(index)
     }
 
-    fn open_found(folder: &Path, settings: &IndexSettings) -> fjall::Result<Index> {
-        use std::os::unix::fs::DirBuilderExt;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let builder = Database::builder(folder).cache_size(settings.cache_bytes).worker_threads(1);
-        let database: Database = builder.max_journaling_size(64 << 20).max_cached_files(Some(128)).open()?;
-        let keyspace = |name: &str| {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(settings.gather_bytes);
-            database.keyspace(name, options)
-        };
-        let packs = keyspace("packs")?;
+    fn over(tables: Tables) -> fjall::Result<Index> {
         let mut live = LiveSet::default();
-        for row in packs.iter() {
-            let (number, row) = row.into_inner()?;
-            let Some(number) = rows::decode_number(&number) else { continue };
-            live.set(number, PackRow::decode(&row).is_some_and(|row| row.is_live));
-        }
-        Ok(Index {
-            folder: folder.to_path_buf(),
-            meta: keyspace("meta")?,
-            packs,
-            objects: keyspace("objects")?,
-            copies: keyspace("copies")?,
-            known: keyspace("known")?,
-            live: RwLock::new(live),
-            writing: Mutex::new(()),
-            database,
-        })
+        tables.scan(Table::Packs, &[], &mut |number, row| {
+            if let Some(number) = rows::decode_number(number) {
+                live.set(number, PackRow::decode(row).is_some_and(|row| row.is_live));
+            }
+            false
+        })?;
+        Ok(Index { tables, live: RwLock::new(live), writing: Mutex::new(()) })
+    }
+
+    fn get(&self, table: Table, key: &[u8], doing: &'static str) -> Result<Option<Vec<u8>>, VaultError> {
+        self.tables.get(table, key).map_err(failed(doing))
+    }
+
+    fn put(&self, table: Table, key: &[u8], value: Vec<u8>, doing: &'static str) -> Result<(), VaultError> {
+        let mut rows = Rows::default();
+        rows.put(table, key, value);
+        self.tables.write(rows).map_err(failed(doing))
     }
 
     fn is_of(&self, identity: &IndexIdentity) -> Result<bool, VaultError> {
-        let found = self.meta.get(IDENTITY).map_err(failed("reading its identity"))?;
-        Ok(found.is_some_and(|found| *found == *encode_identity(identity)))
-    }
-
-    /// The folder it lies in.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+        let found = self.get(Table::Meta, IDENTITY, "reading its identity")?;
+        Ok(found.is_some_and(|found| found == encode_identity(identity)))
     }
 
     /// The position in the ledger's history up to which this index has followed.
     pub fn watermark(&self) -> Result<u64, VaultError> {
-        let found = self.meta.get(WATERMARK).map_err(failed("reading its watermark"))?;
-        Ok(found.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0))
+        let found = self.get(Table::Meta, WATERMARK, "reading its watermark")?;
+        Ok(found.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))).unwrap_or(0))
     }
 
     /// Notes that everything up to `commit_seq` was applied.
     pub fn set_watermark(&self, commit_seq: u64) -> Result<(), VaultError> {
-        self.meta.insert(WATERMARK, commit_seq.to_be_bytes()).map_err(failed("writing its watermark"))
+        self.put(Table::Meta, WATERMARK, commit_seq.to_be_bytes().to_vec(), "writing its watermark")
     }
 
     /// True when this pack was added or condemned before.
     pub fn has_pack(&self, number: PackNumber) -> Result<bool, VaultError> {
-        self.packs.contains_key(number.0.to_be_bytes()).map_err(failed("looking up a pack"))
+        Ok(self.get(Table::Packs, &number.0.to_be_bytes(), "looking up a pack")?.is_some())
     }
 
     /// The name of a live pack in the object store.
     pub fn pack_name(&self, number: PackNumber) -> Result<Option<String>, VaultError> {
-        let row = self.packs.get(number.0.to_be_bytes()).map_err(failed("looking up a pack"))?;
+        let row = self.get(Table::Packs, &number.0.to_be_bytes(), "looking up a pack")?;
         Ok(row.and_then(|row| PackRow::decode(&row)).filter(|row| row.is_live).map(|row| row.name))
     }
 
@@ -230,7 +215,7 @@ impl Index {
     pub fn add(&self, pack: &IndexedPack) -> Result<(), VaultError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let doing = "adding a pack";
-        let mut batch = self.database.batch();
+        let mut added = Rows::default();
         for object in &pack.objects {
             let place = Place {
                 pack: pack.number,
@@ -238,16 +223,16 @@ impl Index {
                 stored_len: object.stored_len,
                 kind: object.kind,
             };
-            let before = self.objects.get(object.address.0).map_err(failed(doing))?;
+            let before = self.get(Table::Objects, &object.address.0, doing)?;
             match before.and_then(|row| decode_place(&row)) {
                 Some(before) if before.pack != pack.number && self.is_live(before.pack) => {
                     let key = rows::copy_key(object.address, pack.number);
-                    batch.insert(&self.copies, key, encode_place(&place));
+                    added.put(Table::Copies, key, encode_place(&place));
                 }
-                _ => batch.insert(&self.objects, object.address.0, encode_place(&place)),
+                _ => added.put(Table::Objects, object.address.0, encode_place(&place)),
             }
             let Some(id) = object.id else { continue };
-            let before = self.known.get(id.0).map_err(failed(doing))?;
+            let before = self.get(Table::Known, &id.0, doing)?;
             if before.and_then(|row| decode_known(&row)).is_some_and(|before| self.is_live(before.pack)) {
                 continue;
             }
@@ -257,11 +242,11 @@ impl Index {
                 stored_len: object.stored_len,
                 epoch: pack.epoch,
             };
-            batch.insert(&self.known, id.0, encode_known(&known));
+            added.put(Table::Known, id.0, encode_known(&known));
         }
         let row = PackRow { name: pack.name.clone(), is_live: true };
-        batch.insert(&self.packs, pack.number.0.to_be_bytes(), row.encode());
-        batch.commit().map_err(failed(doing))?;
+        added.put(Table::Packs, pack.number.0.to_be_bytes(), row.encode());
+        self.tables.write(added).map_err(failed(doing))?;
         self.live.write().unwrap_or_else(PoisonError::into_inner).set(pack.number, true);
         Ok(())
     }
@@ -270,7 +255,7 @@ impl Index {
     pub fn condemn(&self, number: PackNumber) -> Result<(), VaultError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let row = PackRow { name: String::new(), is_live: false };
-        self.packs.insert(number.0.to_be_bytes(), row.encode()).map_err(failed("condemning a pack"))?;
+        self.put(Table::Packs, &number.0.to_be_bytes(), row.encode(), "condemning a pack")?;
         self.live.write().unwrap_or_else(PoisonError::into_inner).set(number, false);
         Ok(())
     }
@@ -283,18 +268,18 @@ impl Index {
     /// Where an object lies, in a live pack.
     pub fn place(&self, address: Address) -> Result<Option<Place>, VaultError> {
         let doing = "looking up an object";
-        let row = self.objects.get(address.0).map_err(failed(doing))?;
+        let row = self.get(Table::Objects, &address.0, doing)?;
         let Some(first) = row.and_then(|row| decode_place(&row)) else { return Ok(None) };
         if self.is_live(first.pack) {
             return Ok(Some(first));
         }
-        for row in self.copies.prefix(address.0) {
-            let row = row.value().map_err(failed(doing))?;
-            if let Some(place) = decode_place(&row).filter(|place| self.is_live(place.pack)) {
-                return Ok(Some(place));
-            }
-        }
-        Ok(None)
+        let mut found = None;
+        let mut take = |_: &[u8], row: &[u8]| {
+            found = decode_place(row).filter(|place| self.is_live(place.pack));
+            found.is_some()
+        };
+        self.tables.scan(Table::Copies, &address.0, &mut take).map_err(failed(doing))?;
+        Ok(found)
     }
 
     /// What is known of these plaintexts, in the order asked.
@@ -303,7 +288,7 @@ impl Index {
     }
 
     fn known_one(&self, id: DedupId) -> Result<Option<Known>, VaultError> {
-        let row = self.known.get(id.0).map_err(failed("looking up a plaintext"))?;
+        let row = self.get(Table::Known, &id.0, "looking up a plaintext")?;
         let Some(known) = row.and_then(|row| decode_known(&row)) else { return Ok(None) };
         if self.is_live(known.pack) {
             return Ok(Some(known));

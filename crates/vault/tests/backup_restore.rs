@@ -43,7 +43,10 @@ proptest! {
 
 #[test]
 fn disks_without_bytes_or_without_data_come_back() {
-    check_identity(&Region::new(1), &[&Disk::empty(0), &Disk::empty(1), &Disk::empty(100 << 20), &Disk::filled(5000, 0)]);
+    check_identity(
+        &Region::new(1),
+        &[&Disk::empty(0), &Disk::empty(1), &Disk::empty(100 << 20), &Disk::filled(5000, 0)],
+    );
 }
 
 #[test]
@@ -165,7 +168,8 @@ fn grown_and_shrunk_disks_come_back() {
     assert!(restore(&vault, second.manifest.digest(), 0, 9 << 20).unwrap().bytes() == grown.bytes());
     let too_small = restore(&vault, second.manifest.digest(), 0, 8 << 20);
     assert!(matches!(too_small, Err(VaultError::Refused { .. })));
-    let unknown = vault.restore_volume(second.manifest.digest(), "disk-9", &Disk::empty(9 << 20), &NoProgress);
+    let unknown =
+        vault.restore_volume(second.manifest.digest(), "disk-9", &Disk::empty(9 << 20), &NoProgress);
     assert!(matches!(unknown, Err(VaultError::Refused { .. })));
 }
 
@@ -238,7 +242,8 @@ fn damage_of_any_pack_is_an_error_and_never_wrong_bytes() {
     let disk = Disk::random(2 << 20, 11);
     let vault = region.open();
     let manifest = back_up(&region, &vault, &order(1, &[]), &[&disk]).unwrap().manifest.digest();
-    let names: Vec<String> = region.store.objects().into_keys().filter(|name| name.ends_with(".pack")).collect();
+    let names: Vec<String> =
+        region.store.objects().into_keys().filter(|name| name.ends_with(".pack")).collect();
     for (round, name) in names.iter().enumerate() {
         let position = |length: usize| (round * 7919) % (length - 8192);
         region.store.tamper(name, |bytes| {

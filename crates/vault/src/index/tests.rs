@@ -71,7 +71,13 @@ fn an_index_in_use_is_left_alone() {
 #[test]
 fn what_was_added_is_found_and_the_rest_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let index = open(folder.path());
+    check_found(&open(&folder.path().join("on disk")));
+    let settings = IndexSettings { is_in_memory: true, ..IndexSettings::default() };
+    check_found(&Index::open(&folder.path().join("in memory"), &IDENTITY, &settings).unwrap());
+    assert!(!folder.path().join("in memory").exists());
+}
+
+fn check_found(index: &Index) {
     index.add(&pack(1, 0..1000)).unwrap();
     index.add(&pack(1, 0..1000)).unwrap();
     let places = index.places(&[address(5), address(2000), address(999)]).unwrap();

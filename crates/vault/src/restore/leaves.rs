@@ -258,7 +258,7 @@ impl Run {
         if self.bytes.is_empty() {
             return Ok(());
         }
-        take(Part::Data { offset: self.offset, bytes: &self.bytes})?;
+        take(Part::Data { offset: self.offset, bytes: &self.bytes })?;
         self.offset += self.bytes.len() as u64;
         self.bytes.clear();
         Ok(())

@@ -1,5 +1,6 @@
 //! A region in memory for tests: a store and a ledger that survive the vault above them, and disks.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
 pub(crate) mod link;
 
@@ -39,7 +40,7 @@ pub(crate) fn settings(threads: u32) -> VaultSettings {
         memory_bytes_max: 1 << 20,
         pack_bytes_target: 64 << 10,
         pack_object_count_max: 1000,
-        index: IndexSettings { cache_bytes: 1 << 20, gather_bytes: 1 << 20 },
+        index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
     }
 }
 
