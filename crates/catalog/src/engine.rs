@@ -194,3 +194,41 @@ fn bound(sql: impl SqlSafeStr, values: Vec<Value>, doing: &'static str) -> Resul
     }
     Ok(query)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::values;
+
+    #[tokio::test]
+    async fn a_commit_of_sqlite_is_synced_and_references_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open_file(&folder.path().join("catalog.db")).await.unwrap();
+        let mut tx = catalog.read("looking at the settings").await.unwrap();
+        for (pragma, expected) in [("synchronous", 2), ("foreign_keys", 1)] {
+            let sql = format!("SELECT {pragma} AS setting FROM pragma_{pragma}");
+            let row = tx.first(sqlx::AssertSqlSafe(sql), values![]).await.unwrap().unwrap();
+            assert_eq!(row.integer("setting").unwrap(), expected, "{pragma}");
+        }
+        let row = tx.first("SELECT journal_mode FROM pragma_journal_mode", values![]).await.unwrap();
+        assert_eq!(row.unwrap().text("journal_mode").unwrap(), "wal");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_transaction_never_happened_and_blocks_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open_file(&folder.path().join("catalog.db")).await.unwrap();
+        let insert = "INSERT INTO projects (id, name, enabled, created_at) VALUES ($1, $1, 1, 0)";
+        for round in 0..20 {
+            let mut dropped = catalog.write("writing and forgetting").await.unwrap();
+            dropped.execute(insert, values!["forgotten"]).await.unwrap();
+            drop(dropped);
+            let mut kept = catalog.write("writing").await.unwrap();
+            kept.execute(insert, values![format!("kept {round}")]).await.unwrap();
+            kept.commit().await.unwrap();
+        }
+        let mut tx = catalog.read("counting").await.unwrap();
+        let row = tx.first("SELECT COUNT(*) AS project_count FROM projects", values![]).await.unwrap();
+        assert_eq!(row.unwrap().count("project_count").unwrap(), 20);
+    }
+}

@@ -174,6 +174,21 @@ impl Catalog {
         tx.commit().await
     }
 
+    /// Frees every claimed job at once: for a process that knows itself to be the only one, after the
+    /// one before it was killed. Fences go on growing, so a claimant that still lives is refused.
+    pub async fn release_leases(&self) -> Result<u64, CatalogError> {
+        let mut tx = self.write("releasing leases").await?;
+        let freed = tx
+            .execute(
+                "UPDATE jobs SET lease_owner = NULL, lease_until = 0, fence = fence + 1 \
+                 WHERE is_open = 1 AND lease_owner IS NOT NULL",
+                values![],
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(freed)
+    }
+
     /// Makes every waiting job of these kinds due now, for example when a peer came back.
     pub async fn hasten_jobs(&self, kinds: &[JobKind], now: Timestamp) -> Result<u64, CatalogError> {
         let mut tx = self.write("hastening jobs").await?;

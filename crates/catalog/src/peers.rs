@@ -33,6 +33,9 @@ pub struct Peer {
     pub tls_key_hash: [u8; 32],
     /// Whether the operator compared the characters and said yes; powerless before.
     pub is_confirmed: bool,
+    /// The characters that the operator must type before it has any power; empty when it accepted our
+    /// trust by our answering its invitation.
+    pub pairing_code: String,
     /// When it was first known.
     pub paired_at: Timestamp,
     /// When this was last changed.
@@ -52,7 +55,7 @@ pub struct PeerHead {
 
 macro_rules! peer_columns {
     () => {
-        "name, region_id, url, card, tls_key_hash, is_confirmed, paired_at, updated_at"
+        "name, region_id, url, card, tls_key_hash, is_confirmed, pairing_code, paired_at, updated_at"
     };
 }
 
@@ -116,10 +119,10 @@ impl Catalog {
                 concat!(
                     "INSERT INTO peers (",
                     peer_columns!(),
-                    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO UPDATE SET \
+                    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO UPDATE SET \
                      url = excluded.url, card = excluded.card, tls_key_hash = excluded.tls_key_hash, \
                      is_confirmed = CASE WHEN peers.is_confirmed = 1 THEN 1 ELSE excluded.is_confirmed END, \
-                     updated_at = excluded.updated_at WHERE peers.region_id = excluded.region_id"
+                     pairing_code = excluded.pairing_code, updated_at = excluded.updated_at WHERE peers.region_id = excluded.region_id"
                 ),
                 values![
                     &peer.name,
@@ -128,6 +131,7 @@ impl Catalog {
                     peer.card.as_slice(),
                     peer.tls_key_hash,
                     peer.is_confirmed,
+                    &peer.pairing_code,
                     peer.paired_at,
                     peer.updated_at
                 ],
@@ -232,6 +236,7 @@ fn peer_of_row(row: &Row) -> Result<Peer, CatalogError> {
         card: row.blob("card")?,
         tls_key_hash: row.bytes("tls_key_hash")?,
         is_confirmed: row.flag("is_confirmed")?,
+        pairing_code: row.text("pairing_code")?,
         paired_at: row.time("paired_at")?,
         updated_at: row.time("updated_at")?,
     })

@@ -320,6 +320,7 @@ CREATE TABLE peers (
     card BYTEA NOT NULL,
     tls_key_hash BYTEA NOT NULL UNIQUE,
     is_confirmed BIGINT NOT NULL,
+    pairing_code TEXT COLLATE "C" NOT NULL,
     paired_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );

@@ -320,6 +320,7 @@ CREATE TABLE peers (
     card BLOB NOT NULL,
     tls_key_hash BLOB NOT NULL UNIQUE,
     is_confirmed INTEGER NOT NULL,
+    pairing_code TEXT NOT NULL,
     paired_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;

@@ -1,0 +1,482 @@
+-- Generated from migrations/sqlite by the example "schema"; a test compares it.
+
+CREATE TABLE checkpoint_items (
+    id TEXT NOT NULL PRIMARY KEY,
+    checkpoint_id TEXT NOT NULL REFERENCES checkpoints (id),
+    project_id TEXT NOT NULL,
+    policy_id TEXT,
+    resource_id TEXT NOT NULL,
+    resource_name TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT,
+    state TEXT NOT NULL,
+    auto_trigger INTEGER NOT NULL,
+    incremental INTEGER NOT NULL,
+    progress_percent INTEGER NOT NULL,
+    progress_bytes INTEGER NOT NULL,
+    logical_bytes INTEGER NOT NULL,
+    added_bytes INTEGER NOT NULL,
+    manifest_digest BLOB,
+    domain BLOB,
+    operation_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    origin_region TEXT,
+    origin_project_id TEXT,
+    origin_checkpoint_id TEXT,
+    origin_item_id TEXT,
+    origin_record_id TEXT,
+    origin_arrived_at INTEGER,
+    origin_keep_until INTEGER,
+    origin_generation INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    protected_at INTEGER,
+    finished_at INTEGER,
+    expired_at INTEGER,
+    failure_operation TEXT,
+    failure_code TEXT,
+    failure_reason TEXT
+) STRICT;
+
+CREATE INDEX checkpoint_items_by_checkpoint ON checkpoint_items (checkpoint_id);
+
+CREATE INDEX checkpoint_items_by_end ON checkpoint_items (expired_at) WHERE expired_at IS NOT NULL;
+
+CREATE INDEX checkpoint_items_by_manifest ON checkpoint_items (domain, manifest_digest);
+
+CREATE INDEX checkpoint_items_by_policy ON checkpoint_items (policy_id, created_at, id);
+
+CREATE INDEX checkpoint_items_by_project ON checkpoint_items (project_id, created_at, id);
+
+CREATE INDEX checkpoint_items_by_resource ON checkpoint_items (project_id, resource_id, protected_at);
+
+CREATE TABLE checkpoints (
+    id TEXT NOT NULL PRIMARY KEY,
+    project_id TEXT NOT NULL,
+    policy_id TEXT,
+    plan_id TEXT NOT NULL,
+    plan_name TEXT NOT NULL,
+    auto_trigger INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    deleted_at INTEGER
+) STRICT;
+
+CREATE TABLE grants (
+    id TEXT NOT NULL PRIMARY KEY,
+    source_region TEXT NOT NULL,
+    source_project_id TEXT NOT NULL,
+    destination_region TEXT NOT NULL,
+    destination_project_id TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    bytes_max INTEGER,
+    keep_days_min INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER
+) STRICT;
+
+CREATE INDEX grants_by_project ON grants (destination_project_id, created_at);
+
+CREATE INDEX grants_by_source ON grants (source_region, source_project_id);
+
+CREATE TABLE invitations (
+    secret_hash BLOB NOT NULL PRIMARY KEY,
+    region TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE item_sequences (
+    domain BLOB NOT NULL,
+    incarnation BLOB NOT NULL,
+    resource_id TEXT NOT NULL,
+    last_sequence INTEGER NOT NULL,
+    PRIMARY KEY (domain, incarnation, resource_id)
+) STRICT;
+
+CREATE TABLE item_tags (
+    item_id TEXT NOT NULL REFERENCES checkpoint_items (id),
+    position INTEGER NOT NULL,
+    tag_key TEXT NOT NULL,
+    tag_value TEXT NOT NULL,
+    PRIMARY KEY (item_id, position)
+) STRICT;
+
+CREATE TABLE jobs (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    run_at INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    lease_owner TEXT,
+    lease_until INTEGER NOT NULL,
+    reason_code TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (kind, subject)
+) STRICT;
+
+CREATE INDEX jobs_by_fence ON jobs (fence);
+
+CREATE INDEX jobs_by_turn ON jobs (is_open, run_at, priority);
+
+CREATE TABLE operations (
+    id TEXT NOT NULL PRIMARY KEY,
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
+    base_manifest BLOB,
+    is_open INTEGER NOT NULL,
+    ended_commit_seq INTEGER,
+    begun_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX operations_by_vault ON operations (vault_id, is_open);
+
+CREATE TABLE packs (
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
+    number INTEGER NOT NULL,
+    operation_id TEXT NOT NULL REFERENCES operations (id),
+    state TEXT NOT NULL,
+    incarnation BLOB,
+    bytes INTEGER NOT NULL,
+    object_count INTEGER NOT NULL,
+    footer_digest BLOB,
+    commit_seq INTEGER NOT NULL,
+    PRIMARY KEY (vault_id, number)
+) STRICT;
+
+CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);
+
+CREATE INDEX packs_by_operation ON packs (operation_id, number);
+
+CREATE TABLE peer_heads (
+    region TEXT NOT NULL PRIMARY KEY,
+    counter INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    received_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE peers (
+    name TEXT NOT NULL PRIMARY KEY,
+    region_id BLOB NOT NULL UNIQUE,
+    url TEXT NOT NULL,
+    card BLOB NOT NULL,
+    tls_key_hash BLOB NOT NULL UNIQUE,
+    is_confirmed INTEGER NOT NULL,
+    pairing_code TEXT NOT NULL,
+    paired_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pins (
+    operation_id TEXT NOT NULL REFERENCES operations (id),
+    vault_id BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (operation_id, number)
+) STRICT;
+
+CREATE INDEX pins_by_pack ON pins (vault_id, number);
+
+CREATE TABLE policies (
+    id TEXT NOT NULL PRIMARY KEY,
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (project_id, name)
+) STRICT;
+
+CREATE TABLE policy_excluded_volumes (
+    policy_id TEXT NOT NULL REFERENCES policies (id),
+    resource_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    volume_id TEXT NOT NULL,
+    PRIMARY KEY (policy_id, resource_id, position)
+) STRICT;
+
+CREATE TABLE policy_resources (
+    resource_id TEXT NOT NULL PRIMARY KEY,
+    policy_id TEXT NOT NULL REFERENCES policies (id),
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    extra_info TEXT
+) STRICT;
+
+CREATE INDEX policy_resources_by_policy ON policy_resources (policy_id, position);
+
+CREATE TABLE policy_tags (
+    policy_id TEXT NOT NULL REFERENCES policies (id),
+    position INTEGER NOT NULL,
+    tag_key TEXT NOT NULL,
+    tag_value TEXT NOT NULL,
+    PRIMARY KEY (policy_id, position)
+) STRICT;
+
+CREATE TABLE projects (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    enabled INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE region (
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+    name TEXT NOT NULL,
+    region_id BLOB NOT NULL,
+    incarnation BLOB NOT NULL,
+    state_sequence INTEGER NOT NULL,
+    head_counter INTEGER NOT NULL,
+    blocked_reason TEXT,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE remote_grants (
+    id TEXT NOT NULL PRIMARY KEY,
+    source_region TEXT NOT NULL,
+    source_project_id TEXT NOT NULL,
+    destination_region TEXT NOT NULL,
+    destination_project_id TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    bytes_max INTEGER,
+    keep_days_min INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER
+) STRICT;
+
+CREATE INDEX remote_grants_by_source ON remote_grants (source_project_id, destination_region);
+
+CREATE TABLE replicas (
+    item_id TEXT NOT NULL PRIMARY KEY,
+    source_region TEXT NOT NULL,
+    source_item_id TEXT NOT NULL,
+    destination_project_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    manifest_digest BLOB NOT NULL,
+    vault_id BLOB NOT NULL,
+    grant_id TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    level TEXT NOT NULL,
+    state TEXT NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    keep_until INTEGER NOT NULL,
+    receipt BLOB NOT NULL,
+    published_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    UNIQUE (source_region, source_item_id, destination_project_id, generation)
+) STRICT;
+
+CREATE INDEX replicas_by_grant ON replicas (grant_id, state);
+
+CREATE TABLE replication_records (
+    id TEXT NOT NULL PRIMARY KEY,
+    checkpoint_item_id TEXT NOT NULL REFERENCES checkpoint_items (id),
+    checkpoint_id TEXT NOT NULL,
+    source_project_id TEXT NOT NULL,
+    destination_region TEXT NOT NULL,
+    destination_project_id TEXT NOT NULL,
+    policy_id TEXT,
+    grant_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    is_current INTEGER NOT NULL,
+    auto_trigger INTEGER NOT NULL,
+    by_scheduler INTEGER NOT NULL,
+    enable_acceleration INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    replica_name TEXT,
+    replica_description TEXT,
+    sent_bytes INTEGER NOT NULL,
+    resent_bytes INTEGER NOT NULL,
+    skipped_bytes INTEGER NOT NULL,
+    planned_bytes INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    try_at INTEGER NOT NULL,
+    reason_code TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    destination_checkpoint_id TEXT,
+    destination_item_id TEXT,
+    receipt BLOB,
+    receipt_head_counter INTEGER,
+    replica_gone_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX one_current_replication ON replication_records (checkpoint_item_id, destination_region)
+    WHERE is_current = 1;
+
+CREATE INDEX replication_records_by_destination ON replication_records (destination_region, state);
+
+CREATE INDEX replication_records_by_item ON replication_records (checkpoint_item_id);
+
+CREATE INDEX replication_records_by_project ON replication_records (source_project_id, created_at, id);
+
+CREATE TABLE restore_volumes (
+    restore_id TEXT NOT NULL REFERENCES restores (id),
+    position INTEGER NOT NULL,
+    backup_id TEXT NOT NULL,
+    volume_id TEXT NOT NULL,
+    PRIMARY KEY (restore_id, position)
+) STRICT;
+
+CREATE TABLE restores (
+    id TEXT NOT NULL PRIMARY KEY,
+    project_id TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,
+    item_id TEXT NOT NULL REFERENCES checkpoint_items (id),
+    target_server_id TEXT NOT NULL,
+    power_on INTEGER NOT NULL,
+    restore_target TEXT,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    total_bytes INTEGER NOT NULL,
+    done_bytes INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX one_restore_of_a_server ON restores (target_server_id) WHERE state = 'in_progress';
+
+CREATE INDEX restores_by_project ON restores (project_id, created_at, id);
+
+CREATE TABLE role_assignments (
+    user_id TEXT NOT NULL REFERENCES users (id),
+    project_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    PRIMARY KEY (user_id, project_id, role)
+) STRICT;
+
+CREATE TABLE schedule_slots (
+    operation_id TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    PRIMARY KEY (operation_id, slot)
+) STRICT;
+
+CREATE TABLE scheduled_operations (
+    id TEXT NOT NULL PRIMARY KEY,
+    policy_id TEXT NOT NULL REFERENCES policies (id),
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    operation_type TEXT NOT NULL,
+    keep_permanent INTEGER NOT NULL,
+    keep_max_backups INTEGER NOT NULL,
+    keep_duration_days INTEGER NOT NULL,
+    keep_day_backups INTEGER NOT NULL,
+    keep_week_backups INTEGER NOT NULL,
+    keep_month_backups INTEGER NOT NULL,
+    keep_year_backups INTEGER NOT NULL,
+    keep_timezone TEXT,
+    destination_region TEXT,
+    destination_project_id TEXT,
+    enable_acceleration INTEGER NOT NULL,
+    trigger_id TEXT NOT NULL,
+    trigger_pattern TEXT NOT NULL,
+    trigger_start_time INTEGER NOT NULL,
+    next_run_at INTEGER
+) STRICT;
+
+CREATE INDEX scheduled_operations_by_next_run ON scheduled_operations (next_run_at);
+
+CREATE INDEX scheduled_operations_by_policy ON scheduled_operations (policy_id, position);
+
+CREATE TABLE seen_manifests (
+    domain BLOB NOT NULL,
+    resource_tag BLOB NOT NULL,
+    incarnation BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    manifest_digest BLOB NOT NULL,
+    PRIMARY KEY (domain, resource_tag, incarnation, sequence)
+) STRICT;
+
+CREATE TABLE servers (
+    id TEXT NOT NULL PRIMARY KEY,
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX servers_by_project ON servers (project_id, created_at, id);
+
+CREATE TABLE tokens (
+    token_hash BLOB NOT NULL PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    project_id TEXT REFERENCES projects (id),
+    issued_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX tokens_by_end ON tokens (expires_at);
+
+CREATE TABLE transfers (
+    source_region TEXT NOT NULL,
+    source_item_id TEXT NOT NULL,
+    destination_project_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    manifest_digest BLOB NOT NULL,
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
+    grant_id TEXT NOT NULL REFERENCES grants (id),
+    attempt INTEGER NOT NULL,
+    operation_id TEXT NOT NULL UNIQUE,
+    reserved_bytes INTEGER NOT NULL,
+    is_open INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (source_region, source_item_id, destination_project_id, generation)
+) STRICT;
+
+CREATE INDEX transfers_by_grant ON transfers (grant_id, is_open);
+
+CREATE TABLE users (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    password_hash TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE vaults (
+    id BLOB NOT NULL PRIMARY KEY,
+    domain BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    source_region TEXT,
+    source_project_id TEXT,
+    commit_seq INTEGER NOT NULL,
+    last_pack INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (domain, project_id)
+) STRICT;
+
+CREATE UNIQUE INDEX one_primary_vault ON vaults (project_id) WHERE kind = 'primary';
+
+CREATE TABLE volume_backups (
+    id TEXT NOT NULL PRIMARY KEY,
+    item_id TEXT NOT NULL REFERENCES checkpoint_items (id),
+    position INTEGER NOT NULL,
+    volume_id TEXT NOT NULL,
+    volume_name TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    bootable INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX volume_backups_by_item ON volume_backups (item_id, position);
+
+CREATE TABLE volumes (
+    id TEXT NOT NULL PRIMARY KEY,
+    server_id TEXT NOT NULL REFERENCES servers (id),
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    path TEXT NOT NULL UNIQUE,
+    format TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    bootable INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX volumes_by_server ON volumes (server_id, position);

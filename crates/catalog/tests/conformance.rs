@@ -1,0 +1,145 @@
+//! One suite, two engines: every case runs against SQLite in a file and against PostgreSQL. A case is
+//! one function over a [`world::World`]; the list below is the only place that names it.
+//!
+//! On SQLite each case is a test of its own. PostgreSQL is started once for one test that runs them
+//! all, each in its own database; it fails when PostgreSQL 15 is not installed (`make test` does so).
+
+mod suite;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use suite::postgres::Server;
+use suite::world::World;
+
+/// A case as PostgreSQL runs it.
+type Case = for<'w> fn(&'w World) -> Pin<Box<dyn Future<Output = ()> + Send + 'w>>;
+
+/// How many cases run at once on PostgreSQL.
+const CASES_AT_ONCE: usize = 4;
+
+macro_rules! conformance {
+    ($($module:ident: $($name:ident)*;)*) => {
+        mod sqlite {
+            use super::*;
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let world = World::sqlite().await;
+                    suite::$module::$name(&world).await;
+                }
+            )*)*
+        }
+
+        fn cases() -> Vec<(&'static str, Case)> {
+            vec![$($((stringify!($name), |world| Box::pin(suite::$module::$name(world))),)*)*]
+        }
+    };
+}
+
+conformance! {
+    identity:
+        a_region_is_initialised_once
+        counters_only_grow
+        blocked_writes_are_refused_until_unblocked
+        names_and_ids_are_taken_once
+        a_token_opens_only_what_is_enabled
+        an_operator_is_one_in_every_project;
+    servers:
+        a_server_comes_back_whole_and_only_to_its_project
+        a_half_registered_server_leaves_nothing
+        a_server_in_a_policy_stays
+        pages_follow_markers_in_any_order;
+    policies:
+        a_policy_comes_back_as_it_was_given
+        a_server_is_in_one_policy_at_most
+        a_change_over_an_unseen_change_is_refused
+        a_running_policy_is_not_deleted
+        next_runs_survive_changes_of_other_things
+        a_slot_runs_once;
+    checkpoints:
+        a_run_is_written_with_its_jobs_or_not_at_all
+        an_exclusive_run_excludes_and_says_whom
+        a_backup_becomes_available_with_its_evidence
+        a_failed_backup_says_why_and_ends_its_operation
+        sequences_are_never_given_twice
+        lists_filter_count_and_hide_the_deleted
+        a_checkpoint_of_one_item_stands_for_it
+        fifty_exclusive_runs_at_once_start_one;
+    jobs:
+        jobs_are_claimed_by_moment_then_priority
+        a_stolen_lease_is_fenced_everywhere
+        fences_grow_over_all_jobs
+        a_postponed_job_waits_and_says_why
+        every_job_is_claimed_once_by_racing_workers
+        a_lease_on_one_thing_does_not_finish_another;
+    replication:
+        a_call_selects_once_and_then_nothing
+        fifty_calls_at_once_list_every_item_once
+        items_that_changed_meanwhile_are_left_out
+        the_newest_of_each_server_goes_first
+        a_record_lives_as_drawn
+        a_lost_replica_is_selected_again
+        a_manual_order_after_deletion_raises_the_generation
+        a_cancelled_record_fences_its_worker
+        records_filter_and_count;
+    deletion:
+        deletion_takes_all_items_or_none
+        a_waiting_record_is_skipped_and_a_copying_one_protects
+        the_last_item_takes_the_checkpoint
+        expiry_keeps_promises_and_marks_the_unreplicated
+        two_last_items_deleted_at_once_take_the_checkpoint;
+    restores:
+        a_restore_uses_the_item_and_gives_it_back
+        one_restore_a_server_at_a_time
+        a_failed_restore_leaves_the_item_available;
+    peers:
+        an_invitation_is_taken_once
+        a_peer_keeps_its_identity
+        heads_only_move_forward
+        a_revoked_or_expired_grant_is_closed
+        a_peer_speaks_for_itself_only;
+    vaults:
+        a_project_has_one_primary_vault
+        a_replica_vault_is_bound_to_its_source
+        pack_numbers_are_never_given_twice
+        a_base_must_be_live
+        a_pinned_pack_is_not_condemned_and_a_condemned_one_not_pinned
+        pins_outlive_their_operation_until_released
+        followers_see_every_change_once
+        pin_and_condemn_at_once_never_both_win;
+    transfers:
+        a_transfer_opens_resumes_and_completes
+        refusals_come_in_order_and_change_nothing
+        an_older_attempt_can_do_nothing
+        publishing_is_all_or_nothing
+        a_head_cannot_overtake_a_receipt
+        a_deleted_replica_leaves_a_tombstone
+        quota_counts_replicas_and_reservations
+        the_same_replica_published_by_ten_at_once_is_one;
+    storm:
+        a_storm_of_callers_and_workers_leaves_the_books_in_order;
+    corruption:
+        garbage_in_any_column_is_corrupt_and_never_a_panic
+        numbers_above_the_limit_are_refused;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_passes_every_case() {
+    let server = Server::start().await;
+    let mut failed = Vec::new();
+    let all = cases();
+    for some in all.chunks(CASES_AT_ONCE) {
+        let mut running = Vec::new();
+        for (name, case) in some.iter().copied() {
+            let world = server.world(name).await;
+            running.push((name, tokio::spawn(async move { case(&world).await })));
+        }
+        for (name, handle) in running {
+            if handle.await.is_err() {
+                failed.push(name);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "failed on PostgreSQL: {failed:?}");
+}

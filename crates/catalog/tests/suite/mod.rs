@@ -1,0 +1,17 @@
+//! The cases, by story.
+
+pub(crate) mod checkpoints;
+pub(crate) mod corruption;
+pub(crate) mod deletion;
+pub(crate) mod identity;
+pub(crate) mod jobs;
+pub(crate) mod peers;
+pub(crate) mod policies;
+pub(crate) mod postgres;
+pub(crate) mod replication;
+pub(crate) mod restores;
+pub(crate) mod servers;
+pub(crate) mod storm;
+pub(crate) mod transfers;
+pub(crate) mod vaults;
+pub(crate) mod world;
