@@ -1,1 +1,42 @@
-fn main() {}
+//! The `antipode` program: one command, then its exit code. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use antipode::cli::{self, Cli, Command};
+use antipode::config::Config;
+use antipode::serve::StartError;
+use antipode::{demo, dev, init, serve};
+use clap::Parser;
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    antipode::peer::install_crypto_provider();
+    let Cli { command, global } = Cli::parse();
+    match command {
+        Command::Init(args) => ended(init::run(args, global.region).await),
+        Command::Serve(args) => ended(serve_region(&args).await),
+        Command::Dev(args) => ended(dev::run(args, global.quiet || global.json).await),
+        Command::Demo(args) => ended(demo::run(args).await),
+        Command::Api(command) => cli::exit_code(cli::run(command, global).await),
+    }
+}
+
+async fn serve_region(args: &serve::ServeArgs) -> Result<(), StartError> {
+    serve::run(Config::read(&args.config)?).await
+}
+
+/// Says what went wrong, with its causes, on one line.
+fn ended<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let mut line = format!("antipode: {error}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    eprintln!("{line}");
+    ExitCode::from(FAILED)
+}

@@ -148,7 +148,12 @@ impl Control {
     /// The grant a replica would travel under. The refusal is the same whether the project exists or not.
     async fn require_grant(&self, project: &ProjectId, destination: &Destination) -> Result<GrantId, Error> {
         self.require_destination(&destination.region)?;
-        let grant = self.catalog().remote_grant(project, destination, self.now()).await?;
+        let mut grant = self.catalog().remote_grant(project, destination, self.now()).await?;
+        if grant.is_none() {
+            // It may have been made a moment ago: ask once, and go by what is known if the peer is down.
+            self.refresh_grants(&destination.region).await;
+            grant = self.catalog().remote_grant(project, destination, self.now()).await?;
+        }
         grant.map(|grant| grant.id).ok_or_else(|| {
             let message = "the destination project does not accept replicas of this project; \
                            its admin must make an acceptance grant there";

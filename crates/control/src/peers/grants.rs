@@ -73,6 +73,16 @@ impl Control {
         Ok(())
     }
 
+    /// Asks a region for its grants now, at most once a second; a region that is down changes nothing.
+    pub(crate) async fn refresh_grants(&self, region: &RegionName) {
+        let Some(peer) = self.peers().confirmed(region) else { return };
+        if self.turns().may_refresh(region, self.now())
+            && let Err(error) = self.fetch_grants(&peer).await
+        {
+            tracing::debug!(region = %region, %error, "grants could not be fetched");
+        }
+    }
+
     /// Asks a peer which grants it holds for us, and remembers the answer.
     pub(crate) async fn fetch_grants(&self, peer: &Peer) -> Result<(), Error> {
         match self.ask(peer, PeerRequest::Grants).await {

@@ -37,6 +37,7 @@ pub(crate) struct Turns {
 struct Turn {
     grants_at: Option<Timestamp>,
     head_at: Option<Timestamp>,
+    refreshed_at: Option<Timestamp>,
 }
 
 /// What is due for a peer.
@@ -52,6 +53,17 @@ impl Turns {
         let is_due =
             |at: Option<Timestamp>, seconds| at.is_none_or(|at| now >= at.plus_seconds(seconds) || now < at);
         Due { grants: is_due(turn.grants_at, GRANT_SECONDS), head: is_due(turn.head_at, HEAD_SECONDS) }
+    }
+
+    /// True at most once a second for each region.
+    pub(super) fn may_refresh(&self, region: &RegionName, now: Timestamp) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = last.entry(region.clone()).or_default();
+        let may = turn.refreshed_at.is_none_or(|at| now >= at.plus_seconds(1) || now < at);
+        if may {
+            turn.refreshed_at = Some(now);
+        }
+        may
     }
 
     fn note(&self, region: &RegionName, change: impl FnOnce(&mut Turn)) {

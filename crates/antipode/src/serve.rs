@@ -1,0 +1,251 @@
+//! `antipode serve`: one region at work. Opens keys, store, catalog and listeners, starts the workers,
+//! and ends cleanly when asked to. All wiring is here; no rule is.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Catalog, CatalogError};
+use clap::Args;
+use control::region::KeyFiles;
+use control::workers::{WorkerCounts, Workers};
+use control::{Control, Parts};
+use disk::{DiskError, SourceRoots};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
+use vault::error::VaultError;
+use vault::ids::{Incarnation, RegionId};
+use vault::store::{LocalStore, ObjectStore, StoreError};
+use vault::vault::VaultSettings;
+
+use crate::config::{Config, ConfigError, LogFormat};
+use crate::http::listener::ConnectionLimits;
+use crate::http::{self, Limits, Site};
+use crate::init::recovery_key;
+use crate::peer::client::{ClientLimits, PeerClient};
+use crate::peer::identity::{TlsIdentity, TlsIdentityError};
+use crate::peer::listener::{self, ListenerError, ListenerLimits};
+use crate::world::{SystemClock, SystemEntropy, SystemTimer};
+
+/// `antipode serve`
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// The region's configuration
+    #[arg(long, value_name = "FILE", default_value = "antipode.toml")]
+    pub config: PathBuf,
+}
+
+/// Why a region could not be made or started.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant says its sentence")]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Refused(String),
+    #[error("{doing} {path}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("opening the catalog")]
+    Catalog(#[from] CatalogError),
+    #[error("opening the object store")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("opening the TLS key")]
+    Tls(#[from] TlsIdentityError),
+    #[error("opening the source roots")]
+    Roots(#[from] DiskError),
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    #[error("listening for peers")]
+    Peers(#[from] ListenerError),
+}
+
+impl StartError {
+    /// Trouble with a file.
+    pub(crate) fn io(doing: &'static str, path: &Path, cause: io::Error) -> StartError {
+        StartError::Io { doing, path: path.to_owned(), cause }
+    }
+}
+
+/// Serves a region until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    start_log(&config);
+    crate::peer::install_crypto_provider();
+    let _lock = lock_data(&config)?;
+    let tls = TlsIdentity::load(&config.storage.keys_dir)?;
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::open(&config.storage.store_dir())?);
+    let catalog = Catalog::open(&catalog_url(&config)?).await?;
+    if config.storage.catalog_url_file.is_none() {
+        // The lock says that no other process works on this catalog: what a killed one had claimed is free.
+        catalog.release_leases().await?;
+    }
+    let control = open_control(&config, catalog.clone(), store, &tls).await?;
+    let api = bind(config.api.listen).await?;
+    let peers = bind(config.peer.listen).await?;
+    let workers = Workers::start(&control, worker_counts(&config));
+    info!(region = %config.region.name, api = %config.api.listen, peer = %config.peer.listen, "serving");
+
+    let (stopping, stopped) = watch::channel(false);
+    let site = Site {
+        api_url: config.api.url.clone().unwrap_or_else(|| format!("http://{}", config.api.listen)),
+        limits: Limits {
+            body_bytes_max: config.api.body_bytes_max,
+            body_timeout_seconds: config.api.body_timeout_seconds,
+        },
+        entropy: Arc::new(SystemEntropy),
+    };
+    let limits = ConnectionLimits {
+        connections_max: config.api.connections_max,
+        header_timeout: Duration::from_secs(config.api.header_timeout_seconds),
+        shutdown: Duration::from_secs(config.api.shutdown_seconds),
+    };
+    let serving = tokio::spawn(http::listener::serve(
+        api,
+        http::router(control.clone(), site),
+        limits,
+        stopped.clone(),
+    ));
+    let service = Arc::new(control.clone());
+    let peer_limits = ListenerLimits {
+        connections: config.peer.connections_max as usize,
+        stop: Duration::from_secs(config.api.shutdown_seconds),
+        ..ListenerLimits::default()
+    };
+    let answering = tokio::spawn(async move {
+        let mut stopped = stopped;
+        let stop = async move {
+            let _ = stopped.wait_for(|is_stopping| *is_stopping).await;
+        };
+        listener::serve(peers, &tls, service, peer_limits, stop).await
+    });
+    wait_for_signal().await?;
+    info!("stopping");
+    stopping.send_replace(true);
+    workers.stop().await;
+    let _ = serving.await;
+    if let Ok(ended) = answering.await {
+        ended?;
+    }
+    catalog.close().await;
+    Ok(())
+}
+
+/// The region's control over opened stores. Also used by `init`, before anybody listens.
+pub(crate) async fn open_control(
+    config: &Config,
+    catalog: Catalog,
+    store: Arc<dyn ObjectStore>,
+    tls: &TlsIdentity,
+) -> Result<Control, StartError> {
+    let row = catalog.region().await?;
+    let row =
+        row.ok_or_else(|| StartError::Refused("the region was not made yet; call antipode init".into()))?;
+    if row.name != config.region.name {
+        return Err(StartError::Refused(format!("the catalog belongs to region {}", row.name)));
+    }
+    let keys = KeyFiles::new(&config.storage.keys_dir).open(store.as_ref(), RegionId(row.region_id))?;
+    let forbidden =
+        vec![config.storage.data_dir.clone(), config.storage.keys_dir.clone(), config.storage.store_dir()];
+    let parts = Parts {
+        name: config.region.name.clone(),
+        catalog,
+        store,
+        identity: Arc::new(keys.identity),
+        kek: Arc::new(keys.kek),
+        recovery_key: recovery_key(&config.storage.keys_dir)?,
+        incarnation: Incarnation(row.incarnation),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        timer: Arc::new(SystemTimer),
+        links: Arc::new(PeerClient::new(tls, ClientLimits::default())),
+        peer_url: config.peer.url.clone().unwrap_or_else(|| format!("https://{}", config.peer.listen)),
+        source_roots: Arc::new(SourceRoots::new(config.sources.roots.clone(), forbidden)?),
+        index_dir: config.storage.data_dir.join("index"),
+        vault_settings: vault_settings(config),
+    };
+    Ok(Control::open(parts).await?)
+}
+
+/// Where the catalog is: a file's secret URL, or SQLite in the data folder.
+pub(crate) fn catalog_url(config: &Config) -> Result<String, StartError> {
+    match &config.storage.catalog_url_file {
+        Some(path) => {
+            let url = std::fs::read_to_string(path);
+            Ok(url.map_err(|cause| StartError::io("reading", path, cause))?.trim().to_owned())
+        }
+        None => {
+            let path = config.storage.data_dir.join("catalog.db");
+            let path = path.to_str().ok_or_else(|| StartError::Refused("data_dir is not UTF-8".into()))?;
+            Ok(format!("sqlite://{path}"))
+        }
+    }
+}
+
+fn vault_settings(config: &Config) -> VaultSettings {
+    let defaults = VaultSettings::default();
+    match config.work.seal_threads {
+        0 => defaults,
+        threads => VaultSettings { threads: threads.max(2), ..defaults },
+    }
+}
+
+fn worker_counts(config: &Config) -> WorkerCounts {
+    let count = |max: u32| u16::try_from(max).unwrap_or(u16::MAX);
+    WorkerCounts {
+        backup: count(config.work.backups_max),
+        replicate: count(config.work.replications_max),
+        restore: count(config.work.restores_max),
+    }
+}
+
+/// One process per data folder.
+fn lock_data(config: &Config) -> Result<File, StartError> {
+    let path = config.storage.data_dir.join("lock");
+    let file = File::create(&path).map_err(|cause| StartError::io("opening", &path, cause))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(StartError::Refused(format!("another process serves {}", config.storage.data_dir.display())))
+        }
+        Err(std::fs::TryLockError::Error(cause)) => Err(StartError::io("locking", &path, cause)),
+    }
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|cause| StartError::io("listening on", Path::new(&address.to_string()), cause))
+}
+
+async fn wait_for_signal() -> Result<(), StartError> {
+    let doing = "waiting for signals";
+    let failed = |cause| StartError::io(doing, Path::new("-"), cause);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match config.log.format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    // A log that another part of the process started is as good.
+    drop(started);
+}
