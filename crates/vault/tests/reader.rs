@@ -126,7 +126,7 @@ impl Region {
                 memory_bytes_max: 4 << 20,
                 pack_bytes_target: 64 << 10,
                 pack_object_count_max: 1000,
-                index: IndexSettings { cache_bytes: 1 << 20, gather_bytes: 1 << 20 },
+                index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
             },
         })
         .unwrap();
