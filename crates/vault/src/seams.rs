@@ -1,8 +1,9 @@
 //! The two things a vault may not take from the world on its own: time and chance.
 //!
 //! Production hands in the real clock and the operating system's randomness; a simulation hands in
-//! doubles, and a whole run then repeats from a seed. No safety of the vault rests on either: the
-//! clock only stamps, and chance only names (never a key, a nonce or an address).
+//! doubles, and a whole run then repeats from a seed. Nothing is lost when the clock is wrong, since it
+//! only stamps. Chance makes ids and keys and the ephemeral halves of wraps, never a nonce or an
+//! address: sealing is deterministic.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

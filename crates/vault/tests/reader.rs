@@ -3,6 +3,8 @@
 //!
 //! `ANTIPODE_PYTHON` names a Python 3.11 with the packages of `tools/requirements.txt`; else `python3`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
