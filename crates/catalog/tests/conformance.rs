@@ -4,6 +4,8 @@
 //! On SQLite each case is a test of its own. PostgreSQL is started once for one test that runs them
 //! all, each in its own database; it fails when PostgreSQL 15 is not installed (`make test` does so).
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod suite;
 
 use std::future::Future;

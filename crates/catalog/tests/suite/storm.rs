@@ -88,7 +88,8 @@ impl Caller {
                 self.catalog.order_expiry(&items, now).await.map(drop)
             }
             4 => {
-                let records = self.catalog.records_of_items(&[self.item()]).await?;
+                let item = self.item();
+                let records = self.catalog.records_of_items(&[item]).await?;
                 match records.last() {
                     Some(record) => self.catalog.cancel_replication(&project(), record.id, &why, now).await,
                     None => Ok(()),
