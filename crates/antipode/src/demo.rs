@@ -1,10 +1,12 @@
 //! `antipode demo`: the main job from end to end, on real disks, with a real loss of a region.
 //!
 //! The story is [`Story::tell`], top to bottom. Whatever differs from the source ends it, and the process ends
-//! non-zero. [`disks`] makes and changes the disks, [`screen`] shows, [`figures`] compares, [`steps`] does.
+//! non-zero. [`disks`] makes and changes the disks, [`screen`] shows, [`figures`]
+//! compares, [`receipts`] checks, [`steps`] and [`restored`] do.
 
 pub mod disks;
 mod figures;
+mod receipts;
 mod restored;
 mod screen;
 mod steps;
@@ -74,7 +76,7 @@ fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
 }
 
 async fn tell(args: &DemoArgs, place: Place) -> Result<(), Failure> {
-    let mut screen = Screen::new(13);
+    let mut screen = Screen::new(12);
     println!("Antipode: back up in one region, replicate, lose the region, restore in the other.");
     println!("Everything lies in {}", place.folder().display());
     let mut story = Story::begin(place, own_program()?, &mut screen).await?;

@@ -108,7 +108,6 @@ impl Control {
         let sequence = self.catalog().take_item_sequence(lease, item.id, &scope).await?;
         let order = backup_order(item, server, sequence, earlier.as_ref());
         let logical_bytes: u64 = disks.iter().map(|disk| disk.size_bytes()).sum();
-        let protected_at = self.now();
         let specs: Vec<VolumeSpec> = item
             .volumes
             .iter()
@@ -131,7 +130,7 @@ impl Control {
             vault.backup(&order, &volumes, counting.as_ref())
         };
         let done = self.under_lease(lease, &progress, note, work).await?;
-        Ok(done.map(|backed_up| stored_item(&backed_up, domain, sequence, protected_at, volume_sizes)))
+        Ok(done.map(|backed_up| stored_item(&backed_up, domain, sequence, volume_sizes)))
     }
 
     async fn fail_backup(
@@ -185,7 +184,6 @@ fn stored_item(
     backed_up: &BackedUp,
     domain: [u8; 16],
     sequence: u64,
-    protected_at: Timestamp,
     volume_sizes: Vec<(model::ids::VolumeBackupId, u64)>,
 ) -> StoredItem {
     StoredItem {
@@ -195,7 +193,8 @@ fn stored_item(
         incremental: backed_up.base.is_some(),
         logical_bytes: backed_up.logical_bytes,
         added_bytes: backed_up.new_stored_bytes,
-        protected_at,
+        // The moment that the manifest signs, so that item and replica show the same one.
+        protected_at: Timestamp::from_millis(backed_up.started_ms),
         volume_sizes,
     }
 }

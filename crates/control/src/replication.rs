@@ -5,7 +5,7 @@
 
 pub mod worker;
 
-use catalog::NewRecords;
+use catalog::{CatalogError, Conflict, NewRecords};
 use model::ids::{CheckpointItemId, GrantId, ProjectId, RegionName, ReplicationRecordId};
 use model::replication::{self, Destination, LeftOut, ReplicationOrder, ReplicationRecord};
 use model::text::{Description, Name};
@@ -79,7 +79,7 @@ impl Control {
             replica_name: order.name.map(|name| name.as_str().to_owned()),
             replica_description: order.description.map(|description| description.as_str().to_owned()),
         };
-        self.catalog().begin_item_replication(&order, self.now()).await?;
+        self.catalog().begin_item_replication(&order, self.now()).await.map_err(already_replicated)?;
         self.wakes().replicator.notify_one();
         Ok((id, self.region_name().clone()))
     }
@@ -159,5 +159,15 @@ impl Control {
                            its admin must make an acceptance grant there";
             Error::refused(Reason::DestinationProjectRefuses, message).at("destination_project_id")
         })
+    }
+}
+
+/// To whoever orders one more replica, one that is on its way is as much there as one that arrived.
+fn already_replicated(error: CatalogError) -> Error {
+    match error {
+        CatalogError::Conflict(Conflict::ItemReplicating { item }) => {
+            Error::from(CatalogError::Conflict(Conflict::AlreadyReplicated { item }))
+        }
+        other => other.into(),
     }
 }

@@ -87,6 +87,8 @@ pub struct BackedUp {
     pub manifest: Manifest,
     /// The base that was used.
     pub base: Option<ManifestDigest>,
+    /// When reading began, as the manifest says: the moment whose data it holds.
+    pub started_ms: u64,
     /// Bytes of all volumes.
     pub logical_bytes: u64,
     /// Nodes and chunks that the item names, as often as it names them.
@@ -154,6 +156,7 @@ impl Vault {
         self.store_manifest(&manifest)?;
         Ok(BackedUp {
             base,
+            started_ms,
             logical_bytes: body.logical_bytes(),
             object_count: totals.object_count,
             stored_bytes: totals.stored_bytes,

@@ -172,7 +172,10 @@ mod tests {
         let domain = DomainId([0xab; 16]);
         let hex = "ab".repeat(16);
         let pack = PackName::new(PackNumber(0x1f), Incarnation([0xcd; 16]));
-        assert_eq!(pack.store_name(VaultId([0xab; 16])), format!("vaults/{hex}/packs/000000000000001f-cdcdcdcd.pack"));
+        assert_eq!(
+            pack.store_name(VaultId([0xab; 16])),
+            format!("vaults/{hex}/packs/000000000000001f-cdcdcdcd.pack")
+        );
         assert_eq!(PackName::parse(&pack.file_name()).unwrap(), pack);
         assert_eq!(card_name(RegionId([0xab; 16]), 1), format!("cards/{hex}/00000001.card"));
         assert_eq!(bundle_name(domain, 3), format!("keys/{hex}-00000003.bundle"));

@@ -325,4 +325,33 @@ mod tests {
         let key = SigningKey::generate(&SeededEntropy::new(1));
         assert!(!format!("{key:?}").contains(&to_hex(key.secret().expose())));
     }
+
+    proptest::proptest! {
+        /// A believed signer may have gone mad: what it signs is still read as bytes from anywhere.
+        #[test]
+        fn noise_under_a_sound_signature_is_refused_without_a_panic(
+            magic in proptest::sample::select(vec!["APM1", "APW1", "APC1", "APH1", "APP1", "APV1", "APD1"]),
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
+        ) {
+            let (root, identity) = crate::card::tests::region(1);
+            let signers = identity.signers();
+            let owner = [&identity.region().0[..], &identity.signing_key_id().0].concat();
+            let signed = |signed_type, prefix: &[u8]| {
+                let mut bytes = [magic.as_bytes(), prefix, &noise].concat();
+                identity.sign(signed_type, &mut bytes);
+                bytes
+            };
+            let stated = [&[0, 0], &owner[..]].concat();
+            let _ = crate::manifest::Manifest::decode(&signed(SignedType::Manifest, &[0, 0]), &signers);
+            let _ = crate::wrap::Wrap::decode(&signed(SignedType::Wrap, &[]), &signers);
+            let _ = crate::receipt::Receipt::decode(&signed(SignedType::Receipt, &[]), &signers);
+            let _ = crate::head::Head::decode(&signed(SignedType::Head, &[0, 0]), &signers);
+            let state = signed(SignedType::State, &stated);
+            let _ = crate::card::Pin::decode(&state, &signers);
+            let vault = crate::ids::VaultId([0; 16]);
+            let _ = crate::properties::VaultProperties::decode(&state, vault, identity.region(), &signers);
+            let root_prefix = [&[0, 0], &root.region_id().0[..], &root.public().0].concat();
+            let _ = Card::decode(&signed(SignedType::Card, &root_prefix));
+        }
+    }
 }

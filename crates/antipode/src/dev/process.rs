@@ -129,8 +129,8 @@ impl Drop for ServeProcess {
 /// Sends a signal by way of the shell, whose `kill` is built in: the standard library only knows SIGKILL.
 fn send_signal(signal: &str, pid: u32) {
     let script = format!("kill -{signal} {pid}");
-    // Fails only for a process that is gone already.
-    let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+    // Fails only for a process that is gone already. In a group of its own, it outlives what ends ours.
+    let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).process_group(0).status();
 }
 
 /// Ends the child that the pid file names, but only if it still is a server of this very configuration.

@@ -96,8 +96,8 @@ pub struct RecordProgress {
     pub reason_code: String,
     /// The same for a person.
     pub reason: String,
-    /// Whether the destination's signed receipt is stored.
-    pub has_receipt: bool,
+    /// The destination's signed receipt, as hex, once it is stored.
+    pub receipt: Option<String>,
 }
 
 impl RecordProgress {

@@ -390,7 +390,7 @@ pub(crate) fn messages() -> Vec<(PeerRequest, PeerReply)> {
             }),
         ),
         (PeerRequest::Verify { transfer }, PeerReply::Verified(asked())),
-        (PeerRequest::Publish { transfer }, PeerReply::Published { receipt: vec![2; 150] }),
+        (PeerRequest::Publish { transfer }, PeerReply::Published { receipt: vec![2; 150], kept_bytes: 7 }),
     ]
 }
 

@@ -54,7 +54,7 @@ impl Control {
                     self.open_transfers().forget(key.operation_id);
                     self.wakes().verifier.notify_one();
                     info!(region = %peer.name, item.id = %item.id, "published a replica");
-                    return Ok(PeerReply::Published { receipt });
+                    return Ok(PeerReply::Published { receipt, kept_bytes: walked.kept_stored_bytes });
                 }
             }
         }

@@ -22,6 +22,8 @@ pub(crate) struct FarEnd {
     key: Mutex<Option<TransferKey>>,
     /// What the peer refused last; [`PeerError`] keeps the sentence only.
     refusal: Mutex<Option<Refusal>>,
+    /// What the peer said at publication that the transfer had added there.
+    kept_bytes: Mutex<Option<u64>>,
 }
 
 impl FarEnd {
@@ -34,12 +36,18 @@ impl FarEnd {
             open,
             key: Mutex::new(None),
             refusal: Mutex::new(None),
+            kept_bytes: Mutex::new(None),
         }
     }
 
     /// The kind of the last refusal, once.
     pub(crate) fn take_refusal(&self) -> Option<Refusal> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Stored bytes that the transfer added there, once it is published.
+    pub(crate) fn kept_bytes(&self) -> Option<u64> {
+        *self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, request: PeerRequest) -> Result<PeerReply, PeerError> {
@@ -123,7 +131,10 @@ impl vault::transfer::Peer for FarEnd {
 
     fn publish(&self) -> Result<Vec<u8>, PeerError> {
         match self.ask(PeerRequest::Publish { transfer: self.key()? })? {
-            PeerReply::Published { receipt } => Ok(receipt),
+            PeerReply::Published { receipt, kept_bytes } => {
+                *self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept_bytes);
+                Ok(receipt)
+            }
             _ => Err(self.confused()),
         }
     }

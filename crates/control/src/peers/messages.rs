@@ -159,6 +159,8 @@ pub enum PeerReply {
     Published {
         /// The receipt.
         receipt: Vec<u8>,
+        /// Stored bytes that the transfer added there; what was sent beyond them was sent twice.
+        kept_bytes: u64,
     },
 }
 

@@ -164,7 +164,7 @@ impl Control {
             // again and sends what is missing, which is nothing when nothing was lost.
             let copied = self.copy(job, record, &order, &vault, &far_end).await?;
             if let Some(receipt) = copied.receipt {
-                return self.store_receipt(job, record, &peer, digest, receipt).await;
+                return self.store_receipt(job, record, &peer, digest, receipt, None).await;
             }
             if state == RecordState::Copying {
                 state = self.step(job, record.id, RecordEvent::ObjectsStored).await?;
@@ -174,7 +174,8 @@ impl Control {
             if state == RecordState::Publishing {
                 let publish = |far_end: &FarEnd| vault::transfer::Peer::publish(far_end);
                 let receipt = self.at_far_end(&far_end, publish).await?;
-                return self.store_receipt(job, record, &peer, digest, receipt).await;
+                let kept_bytes = far_end.kept_bytes();
+                return self.store_receipt(job, record, &peer, digest, receipt, kept_bytes).await;
             }
         }
         let reason = "the destination goes on missing objects; it is tried again".into();
@@ -230,7 +231,8 @@ impl Control {
         far_end: &Arc<FarEnd>,
     ) -> Result<Copied, Halt> {
         let progress = LeaseProgress::new();
-        let before = record.clone();
+        let at_start = self.catalog().record_by_id(record.id).await?;
+        let before = at_start.clone();
         let note = async |progress: Arc<LeaseProgress>| {
             let totals = totals(&before, progress.moved_bytes(), 0);
             self.catalog().record_transfer_progress(&job.lease, record.id, &totals, self.now()).await
@@ -239,7 +241,7 @@ impl Control {
         let work = move || vault.copy_item(&order, far.as_ref(), counting.as_ref());
         let copied = self.under_lease(&job.lease, &progress, note, work).await?;
         let copied = copied.map_err(|error| self.halt(error, far_end))?;
-        let totals = totals(record, copied.sent_bytes, copied.resent_bytes);
+        let totals = totals(&at_start, copied.sent_bytes, copied.resent_bytes);
         self.catalog().record_transfer_progress(&job.lease, record.id, &totals, self.now()).await?;
         crash_point!("replicate.copied");
         Ok(copied)
@@ -298,6 +300,7 @@ impl Control {
         peer: &Peer,
         digest: ManifestDigest,
         receipt: Vec<u8>,
+        kept_bytes: Option<u64>,
     ) -> Result<(), Halt> {
         crash_point!("replicate.receipt_received");
         let replica = self
@@ -309,7 +312,12 @@ impl Control {
             head_counter: replica.head_counter,
             destination_checkpoint_id: replica.checkpoint_id,
             destination_item_id: replica.item_id,
-            progress: totals(&known, 0, 0),
+            progress: TransferProgress {
+                // What was sent beyond what the destination kept was lost on the way and sent twice.
+                resent_bytes: kept_bytes
+                    .map_or(known.resent_bytes, |kept| known.sent_bytes.saturating_sub(kept)),
+                ..totals(&known, 0, 0)
+            },
         };
         self.catalog().finish_replication(&job.lease, record.id, &stored, self.now()).await?;
         crash_point!("replicate.done");

@@ -97,7 +97,8 @@ impl Tables {
             Tables::Memory(tables) => {
                 let tables = tables.read().unwrap_or_else(PoisonError::into_inner);
                 let from = tables[table as usize].range(prefix.to_vec()..);
-                let _ = from.take_while(|(key, _)| key.starts_with(prefix)).any(|(key, value)| take(key, value));
+                let _ =
+                    from.take_while(|(key, _)| key.starts_with(prefix)).any(|(key, value)| take(key, value));
             }
         }
         Ok(())

@@ -49,6 +49,8 @@ pub struct Ingest {
     packer: Mutex<Packer>,
     /// Nodes that this operation received, with their levels.
     nodes: Mutex<HashMap<Address, u8>>,
+    /// Stored bytes of the objects that earlier runs of the operation left.
+    earlier_bytes: u64,
 }
 
 /// An item proved complete: all of it is durable, and the manifest is stored.
@@ -70,6 +72,8 @@ pub struct Walked {
     pub new_object_count: u64,
     /// Their stored bytes.
     pub new_stored_bytes: u64,
+    /// Stored bytes of the objects that all runs of the operation added and that are still here.
+    pub kept_stored_bytes: u64,
 }
 
 /// The answer of [`Ingest::verify`].
@@ -96,7 +100,7 @@ impl Ingest {
         // A base that cannot be read here cannot be walked against.
         let bases = order.bases.iter().copied().filter(|base| vault.trees(*base).is_ok());
         let Begun { operation, base, is_resumed } = Operation::begin(&vault.core, order.operation, bases)?;
-        let nodes = received_nodes(&operation)?;
+        let (nodes, earlier_bytes) = received_before(&operation)?;
         let is_inline = vault.core.settings.threads <= 1;
         let packer =
             if is_inline { Packer::inline(operation.clone()) } else { Packer::new(operation.clone()) };
@@ -111,6 +115,7 @@ impl Ingest {
             taken_bytes: AtomicU64::new(0),
             packer: Mutex::new(packer),
             nodes: Mutex::new(nodes),
+            earlier_bytes,
         })
     }
 
@@ -262,16 +267,18 @@ impl Ingest {
             stored_bytes: fields.stored_bytes,
             new_object_count: self.operation.added_count(),
             new_stored_bytes: self.operation.added_bytes(),
+            kept_stored_bytes: self.earlier_bytes + self.operation.added_bytes(),
         }))
     }
 }
 
-/// The nodes in packs that earlier attempts sealed. A node pack is sealed only after the chunk packs
+/// The nodes in packs that earlier attempts sealed, and the stored bytes of all objects there. A node pack is sealed only after the chunk packs
 /// begun before it, so whatever was acknowledged below such a node is here.
-fn received_nodes(operation: &Operation) -> Result<HashMap<Address, u8>, VaultError> {
+fn received_before(operation: &Operation) -> Result<(HashMap<Address, u8>, u64), VaultError> {
     let core = &operation.core;
     let packs = core.ledger.packs_of(operation.id).map_err(|error| error.while_doing("listing own packs"))?;
     let mut nodes = HashMap::new();
+    let mut stored_bytes = 0;
     for pack in packs {
         let footer = match core.read_footer(&pack.name, pack.bytes) {
             Ok(footer) => footer,
@@ -279,6 +286,7 @@ fn received_nodes(operation: &Operation) -> Result<HashMap<Address, u8>, VaultEr
             Err(VaultError::BadFormat { .. }) => continue,
             Err(error) => return Err(error),
         };
+        stored_bytes += footer.entries.iter().map(|entry| u64::from(entry.stored_len)).sum::<u64>();
         let addresses: Vec<Address> = footer
             .entries
             .iter()
@@ -291,5 +299,5 @@ fn received_nodes(operation: &Operation) -> Result<HashMap<Address, u8>, VaultEr
             }
         }
     }
-    Ok(nodes)
+    Ok((nodes, stored_bytes))
 }

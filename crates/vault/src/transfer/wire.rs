@@ -170,7 +170,8 @@ pub fn decode_answer(bytes: &[u8], asked_count: usize) -> Result<Vec<bool>, Vaul
         return Err(decoder.bad("it answers another question"));
     }
     let bits = decoder.take(asked_count.div_ceil(8))?;
-    let is_spare_zero = bits.last().is_none_or(|last| asked_count.is_multiple_of(8) || last >> (asked_count % 8) == 0);
+    let is_spare_zero =
+        bits.last().is_none_or(|last| asked_count.is_multiple_of(8) || last >> (asked_count % 8) == 0);
     if !is_spare_zero {
         return Err(decoder.bad("it has more bits than were asked for"));
     }

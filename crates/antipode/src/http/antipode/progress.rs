@@ -10,6 +10,7 @@ use control::page::RestoreSort;
 use model::replication::ReplicationRecord;
 use model::restore::Restore;
 use serde::Serialize;
+use vault::ids::to_hex;
 
 use crate::http::Site;
 use crate::http::csbs::restores::RestoreBody;
@@ -56,6 +57,8 @@ pub(crate) struct RecordProgress {
     reason_code: String,
     reason: String,
     has_receipt: bool,
+    /// The destination's signed receipt, as hex, for whoever wants to check it.
+    receipt: Option<String>,
     created_at: String,
     updated_at: String,
 }
@@ -124,6 +127,7 @@ impl From<ReplicationRecord> for RecordProgress {
             reason_code: record.reason_code,
             reason: record.reason,
             has_receipt: record.receipt.is_some(),
+            receipt: record.receipt.as_deref().map(to_hex),
             created_at: record.created_at.wire(),
             updated_at: record.updated_at.wire(),
         }

@@ -2,6 +2,8 @@
 //! becomes an order for `control`, and an answer becomes JSON that obeys `csbs-v1-api.md` §1.
 
 pub(crate) mod checkpoints;
+#[cfg(test)]
+mod golden;
 mod item_body;
 pub(crate) mod items;
 pub(crate) mod policies;

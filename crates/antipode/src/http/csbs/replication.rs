@@ -25,7 +25,7 @@ const LEFT_OUT: HeaderName = HeaderName::from_static("x-antipode-left-out");
 
 /// The answer of the core call.
 #[derive(Debug, Serialize)]
-struct ReplicationAnswer {
+pub(super) struct ReplicationAnswer {
     replication: ReplicationBody,
 }
 
@@ -129,7 +129,7 @@ impl IntoResponse for Replicated {
     }
 }
 
-fn left_out(items: &[(CheckpointItemId, LeftOut)]) -> Option<HeaderValue> {
+pub(super) fn left_out(items: &[(CheckpointItemId, LeftOut)]) -> Option<HeaderValue> {
     let mut counts: BTreeMap<LeftOut, usize> = BTreeMap::new();
     for (_, reason) in items {
         *counts.entry(*reason).or_default() += 1;

@@ -43,8 +43,8 @@ pub fn encode_reply(reply: &PeerReply) -> Vec<u8> {
         PeerReply::Verified(missing) => {
             encoder.list(missing, write_asked);
         }
-        PeerReply::Published { receipt } => {
-            encoder.bytes(receipt);
+        PeerReply::Published { receipt, kept_bytes } => {
+            encoder.bytes(receipt).u64(*kept_bytes);
         }
     }
     encoder.finish()
@@ -68,7 +68,9 @@ pub fn decode_reply(route: Route, bytes: &[u8]) -> Result<PeerReply, VaultError>
         Route::Want => PeerReply::Wanted(decoder_mut.list(ASKED_MAX as u32, 1, Decoder::bool)?),
         Route::Send => PeerReply::Acknowledged(read_acknowledged(decoder_mut)?),
         Route::Verify => PeerReply::Verified(decoder_mut.list(MISSING_MAX, ASKED_BYTES, read_asked)?),
-        Route::Publish => PeerReply::Published { receipt: read_signed(decoder_mut)? },
+        Route::Publish => {
+            PeerReply::Published { receipt: read_signed(decoder_mut)?, kept_bytes: decoder_mut.u64()? }
+        }
     };
     decoder.finish()?;
     Ok(reply)

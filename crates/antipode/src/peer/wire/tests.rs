@@ -148,7 +148,8 @@ fn reply() -> impl Strategy<Value = PeerReply> {
         vec(any::<bool>(), 0..99).prop_map(PeerReply::Wanted),
         acknowledged().prop_map(PeerReply::Acknowledged),
         asked().prop_map(PeerReply::Verified),
-        blob(300).prop_map(|receipt| PeerReply::Published { receipt }),
+        (blob(300), any::<u64>())
+            .prop_map(|(receipt, kept_bytes)| PeerReply::Published { receipt, kept_bytes }),
     ]
 }
 
