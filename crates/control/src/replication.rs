@@ -139,7 +139,7 @@ impl Control {
     /// Refuses an unknown region and our own, by name; the name is the only address a caller can give.
     pub(crate) fn require_destination(&self, region: &RegionName) -> Result<(), Error> {
         if region == self.region_name() || !self.peers().is_known(region) {
-            let message = "the destination region does not support replication; see replication_capabilities";
+            let message = "replication_capabilities lists the regions that do";
             return Err(Error::refused(Reason::DestinationRegionUnknown, message).at("destination_region"));
         }
         Ok(())
@@ -155,8 +155,7 @@ impl Control {
             grant = self.catalog().remote_grant(project, destination, self.now()).await?;
         }
         grant.map(|grant| grant.id).ok_or_else(|| {
-            let message = "the destination project does not accept replicas of this project; \
-                           its admin must make an acceptance grant there";
+            let message = "its admin must make an acceptance grant for this region and project there";
             Error::refused(Reason::DestinationProjectRefuses, message).at("destination_project_id")
         })
     }

@@ -48,7 +48,7 @@ impl Default for VaultSettings {
     fn default() -> VaultSettings {
         VaultSettings {
             threads: std::thread::available_parallelism().map_or(2, |count| count.get() as u32).max(2),
-            memory_bytes_max: 128 << 20,
+            memory_bytes_max: 96 << 20,
             pack_bytes_target: 32 << 20,
             pack_object_count_max: 65_536,
             index: IndexSettings::default(),

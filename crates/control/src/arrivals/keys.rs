@@ -9,7 +9,7 @@ use vault::error::VaultError;
 use vault::ids::{DomainId, ManifestDigest, VaultId};
 use vault::keys::DomainKeys;
 use vault::layout;
-use vault::manifest::Manifest;
+use vault::manifest::{Manifest, ManifestFields};
 use vault::properties::VaultProperties;
 use vault::signed::Signers;
 use vault::vault::Vault;
@@ -26,17 +26,18 @@ use crate::{Control, Parts, blocking};
 const WRAP_BYTES_MAX: u64 = 4096;
 
 impl Control {
-    /// The wraps that go with an item: for the destination, and for our own recovery key.
-    pub(crate) async fn wraps_for(
+    /// What goes with an item: its signed fields, and wraps of its keys for the destination and for our
+    /// own recovery key.
+    pub(crate) async fn papers_of(
         &self,
         vault: &Vault,
         manifest: ManifestDigest,
         peer: &Peer,
         mode: Mode,
-    ) -> Result<Vec<Vec<u8>>, Error> {
+    ) -> Result<(ManifestFields, Vec<Vec<u8>>), Error> {
         let (control, vault, recipient) = (self.clone(), vault.clone(), peer.card.fields().receiving_key);
-        let wraps = blocking(move || {
-            let epochs = vault.read_manifest(manifest)?.fields().epochs.clone();
+        let papers = blocking(move || {
+            let fields = vault.read_manifest(manifest)?.fields().clone();
             let keys = vault.keys();
             let role = role_of(mode);
             let mut wraps = store_wraps(control.parts(), vault.id(), &keys, role, &recipient)?;
@@ -44,12 +45,12 @@ impl Control {
             wraps.extend(store_wraps(control.parts(), vault.id(), &keys, Role::Recovery, recovery)?);
             let signers = control.identity().signers();
             wraps.retain(|bytes| {
-                Wrap::decode(bytes, &signers).is_ok_and(|wrap| epochs.contains(&wrap.fields().epoch))
+                Wrap::decode(bytes, &signers).is_ok_and(|wrap| fields.epochs.contains(&wrap.fields().epoch))
             });
-            Ok::<_, VaultError>(wraps)
+            Ok::<_, VaultError>((fields, wraps))
         })
         .await??;
-        Ok(wraps)
+        Ok(papers)
     }
 
     /// Takes in the keys that come with an offer: every epoch of the manifest must have a wrap for us.
@@ -67,7 +68,7 @@ impl Control {
         let done = blocking(move || {
             let papers = Papers {
                 parts: control.parts(),
-                signers: signers_of(control.identity(), &[peer.card.clone()]),
+                signers: signers_of(control.identity(), std::slice::from_ref(&peer.card)),
                 vault_id,
                 mode,
             };

@@ -100,7 +100,7 @@ impl Control {
     /// Fetches a peer's head and compares it with our records.
     pub async fn compare_head(&self, peer: &Peer) -> Result<(), Error> {
         let seen = self.catalog().peer_head(&peer.name).await?;
-        let signers = signers_of(self.identity(), &[peer.card.clone()]);
+        let signers = signers_of(self.identity(), std::slice::from_ref(&peer.card));
         let seen_head = seen.as_ref().and_then(|seen| Head::decode(&seen.head, &signers).ok());
         let request = HeadRequest {
             seen_incarnation: seen_head.as_ref().map(|head| head.incarnation),

@@ -57,7 +57,7 @@ impl Control {
         manifest: ManifestDigest,
         bytes: &[u8],
     ) -> Result<Received, String> {
-        let signers = signers_of(self.identity(), &[peer.card.clone()]);
+        let signers = signers_of(self.identity(), std::slice::from_ref(&peer.card));
         let receipt =
             Receipt::decode(bytes, &signers).map_err(|error| format!("the receipt is not sound: {error}"))?;
         let origin = self.identity().region();

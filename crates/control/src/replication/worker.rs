@@ -209,9 +209,13 @@ impl Control {
     ) -> Result<CopyOrder, Halt> {
         let grants = self.catalog().remote_grants().await?;
         let mode = grants.iter().find(|grant| grant.id == record.grant_id).map(|grant| grant.mode);
-        let wraps = self.wraps_for(vault, digest, peer, mode.unwrap_or(Mode::Restorable)).await?;
+        let (fields, wraps) = self.papers_of(vault, digest, peer, mode.unwrap_or(Mode::Restorable)).await?;
         let bases =
             self.catalog().replicated_manifests(&item.resource_id, &record.destination, BASES_MAX).await?;
+        // What the item added here is what its difference to a base amounts to; without one, all of it goes.
+        let planned_bytes = if bases.is_empty() { fields.stored_bytes } else { item.added_bytes };
+        let planned = TransferProgress { planned_bytes, ..totals(record, 0, 0) };
+        self.catalog().record_transfer_progress(&job.lease, record.id, &planned, self.now()).await?;
         Ok(CopyOrder {
             manifest: digest,
             attempt: job.lease.fence,
@@ -254,7 +258,7 @@ impl Control {
         state: RecordState,
         far_end: &Arc<FarEnd>,
     ) -> Result<RecordState, Halt> {
-        let verification = self.at_far_end(far_end, |far_end| vault::transfer::Peer::verify(far_end)).await?;
+        let verification = self.at_far_end(far_end, vault::transfer::Peer::verify).await?;
         let event = match (verification, state) {
             (Verification::Complete, RecordState::Publishing) => return Ok(state),
             (Verification::Complete, _) => RecordEvent::TreeComplete,
