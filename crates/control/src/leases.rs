@@ -9,9 +9,9 @@ use catalog::{CatalogError, Lease};
 use tracing::warn;
 use vault::progress::{Progress, Step};
 
-use crate::Control;
 use crate::error::Error;
 use crate::workers::LEASE_SECONDS;
+use crate::{Control, joined, start_blocking};
 
 /// How often progress is recorded and the lease looked after.
 const TICK: Duration = Duration::from_millis(500);
@@ -70,10 +70,10 @@ impl Control {
         Note: Fn(Arc<LeaseProgress>) -> Noting,
         Noting: Future<Output = Result<(), CatalogError>>,
     {
-        let mut running = tokio::task::spawn_blocking(work);
+        let mut running = start_blocking(work);
         loop {
             tokio::select! {
-                done = &mut running => return done.map_err(|failure| Error::internal("a worker thread", failure)),
+                done = &mut running => return joined(done),
                 () = self.parts().timer.sleep(TICK) => self.keep_lease(lease, progress, &note).await,
             }
         }

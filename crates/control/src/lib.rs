@@ -36,6 +36,7 @@ use std::sync::Arc;
 use catalog::Catalog;
 use model::ids::RegionName;
 use model::time::Timestamp;
+use tokio::task::{JoinError, JoinHandle};
 use vault::card::RegionIdentity;
 use vault::ids::Incarnation;
 use vault::kek::Kek;
@@ -183,5 +184,29 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("a worker thread", error))
+    joined(start_blocking(work).await)
+}
+
+/// Starts blocking work on a thread of its own, under the crash plan of whoever starts it.
+pub(crate) fn start_blocking<T, F>(work: F) -> JoinHandle<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let plan = vault::crash::scope();
+    tokio::task::spawn_blocking(move || plan.run(work))
+}
+
+/// What a thread came to. Its death at a crash point is the death of whoever waits for it: nothing
+/// durable may follow. Any other panic is a fault of ours.
+pub(crate) fn joined<T>(done: Result<T, JoinError>) -> Result<T, Error> {
+    let failure = match done {
+        Ok(value) => return Ok(value),
+        Err(failure) => failure,
+    };
+    match failure.try_into_panic() {
+        Ok(payload) if payload.is::<vault::crash::Crash>() => std::panic::resume_unwind(payload),
+        Ok(_) => Err(Error::internal("a worker thread", "it panicked")),
+        Err(failure) => Err(Error::internal("a worker thread", failure)),
+    }
 }

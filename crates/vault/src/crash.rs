@@ -156,6 +156,11 @@ pub struct Armed {
 }
 
 impl Armed {
+    /// The plan, to be handed to whatever works under it; needed where one thread runs two worlds.
+    pub fn scope(&self) -> Scope {
+        Scope(Some(self.armory.clone()))
+    }
+
     /// How often each point was reached so far.
     pub fn reached(&self) -> BTreeMap<&'static str, u64> {
         self.armory.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
