@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use model::ids::RegionName;
+use model::ids::{BadId, RegionName, ResourceId, VolumeId};
+use model::server::VolumeFormat;
 use serde::Deserialize;
 
 /// The commented configuration that `antipode init` writes: every key with its default. The keys
@@ -57,6 +58,43 @@ pub struct Config {
     /// The log on standard error.
     #[serde(default)]
     pub log: Log,
+    /// Servers to register at the start, if the catalog does not know them yet.
+    #[serde(default)]
+    pub servers: Vec<Server>,
+}
+
+/// `[[servers]]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Its id; may be the id of an existing cloud.
+    #[serde(deserialize_with = "parsed")]
+    pub id: ResourceId,
+    /// The name of the project that owns it.
+    pub project: String,
+    /// What people call it.
+    pub name: String,
+    /// Its disks.
+    pub volumes: Vec<Volume>,
+}
+
+/// `[[servers.volumes]]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its id; may be the id of an existing cloud.
+    #[serde(deserialize_with = "parsed")]
+    pub id: VolumeId,
+    /// What people call it.
+    pub name: String,
+    /// The file or device; under one of `sources.roots`.
+    pub path: String,
+    /// How the bytes lie there: `raw`.
+    #[serde(deserialize_with = "volume_format")]
+    pub format: VolumeFormat,
+    /// Whether the server boots from it.
+    #[serde(default)]
+    pub bootable: bool,
 }
 
 /// `[region]`
@@ -64,7 +102,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Region {
     /// The name that peers and clients know this region by.
-    #[serde(deserialize_with = "region_name")]
+    #[serde(deserialize_with = "parsed")]
     pub name: RegionName,
 }
 
@@ -273,9 +311,19 @@ fn is_base_url(url: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['?', '#', ' ']))
 }
 
-fn region_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<RegionName, D::Error> {
+fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err = BadId>,
+    D: serde::Deserializer<'de>,
+{
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(serde::de::Error::custom)
+}
+
+fn volume_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<VolumeFormat, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    VolumeFormat::from_word(&word)
+        .ok_or_else(|| serde::de::Error::custom(format!("unknown volume format {word:?}")))
 }
 
 #[cfg(test)]
@@ -321,6 +369,17 @@ mod tests {
         assert!(parse(text).unwrap_err().contains("keys_dir"));
         let text = format!("{LEAST}[sources]\nroots = [\"data/disks\"]\n");
         assert!(parse(&text).unwrap_err().contains("sources.roots"));
+    }
+
+    #[test]
+    fn servers_can_be_listed_and_a_bad_one_is_refused() {
+        let server = "[[servers]]\nid = \"s1\"\nproject = \"a\"\nname = \"web\"\n[[servers.volumes]]\nid = \"v1\"\n\
+                      name = \"root\"\npath = \"/srv/root.raw\"\nformat = \"raw\"\n";
+        let config = parse(&format!("{LEAST}{server}")).unwrap();
+        assert_eq!(config.servers[0].volumes[0].format, VolumeFormat::Raw);
+        for (good, bad) in [("\"s1\"", "\"../s\""), ("\"raw\"", "\"qcow2\""), ("path", "paths")] {
+            assert!(parse(&format!("{LEAST}{}", server.replace(good, bad))).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use catalog::{Catalog, CatalogError};
 use clap::Args;
 use control::region::KeyFiles;
+use control::servers::{NewServer, NewVolume};
 use control::workers::{WorkerCounts, Workers};
 use control::{Control, Parts};
 use disk::{DiskError, SourceRoots};
@@ -90,6 +91,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         catalog.release_leases().await?;
     }
     let control = open_control(&config, catalog.clone(), store, &tls).await?;
+    register_servers(&control, &config).await?;
     let api = bind(config.api.listen).await?;
     let peers = bind(config.peer.listen).await?;
     let workers = Workers::start(&control, worker_counts(&config));
@@ -174,6 +176,29 @@ pub(crate) async fn open_control(
         vault_settings: vault_settings(config),
     };
     Ok(Control::open(parts).await?)
+}
+
+/// Registers the servers that the configuration lists and the catalog does not know.
+async fn register_servers(control: &Control, config: &Config) -> Result<(), StartError> {
+    for server in &config.servers {
+        let missing =
+            || StartError::Refused(format!("server {}: there is no project {}", server.id, server.project));
+        let volume = |volume: &crate::config::Volume| NewVolume {
+            id: Some(volume.id.clone()),
+            name: volume.name.clone(),
+            path: volume.path.clone(),
+            format: volume.format,
+            bootable: volume.bootable,
+        };
+        let new = NewServer {
+            id: Some(server.id.clone()),
+            project_id: control.project_named(&server.project).await?.ok_or_else(missing)?,
+            name: server.name.clone(),
+            volumes: server.volumes.iter().map(volume).collect(),
+        };
+        control.ensure_server(new).await?;
+    }
+    Ok(())
 }
 
 /// Where the catalog is: a file's secret URL, or SQLite in the data folder.

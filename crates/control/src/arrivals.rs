@@ -126,14 +126,18 @@ impl Control {
         self.peer_of_key(tls_key_hash).await.map(|_| ())
     }
 
-    /// Whether a TLS key belongs to a confirmed peer.
-    pub async fn knows_peer(&self, tls_key_hash: [u8; 32]) -> bool {
-        self.peer_of_key(tls_key_hash).await.is_ok()
+    /// The confirmed peer of a TLS key, while its card is valid.
+    async fn peer_of_key(&self, tls_key_hash: [u8; 32]) -> Result<Peer, (Refusal, String)> {
+        let peer = self.known_peer(tls_key_hash).await?;
+        match peer.expiry_at(self.now()) {
+            None => Ok(peer),
+            Some(why) => Err((Refusal::NotPaired, why)),
+        }
     }
 
     /// The confirmed peer of a TLS key; looks into the catalog once before it says no, because another
     /// process may have confirmed it.
-    async fn peer_of_key(&self, tls_key_hash: [u8; 32]) -> Result<Peer, (Refusal, String)> {
+    async fn known_peer(&self, tls_key_hash: [u8; 32]) -> Result<Peer, (Refusal, String)> {
         if let Some(peer) = self.peers().by_tls_key(tls_key_hash) {
             return Ok(peer);
         }

@@ -47,6 +47,10 @@ impl Control {
     /// at once what could not be backed up.
     pub async fn register_server(&self, caller: &Caller, new: NewServer) -> Result<Server, Error> {
         caller.must_operate()?;
+        self.add_server(new).await
+    }
+
+    async fn add_server(&self, new: NewServer) -> Result<Server, Error> {
         if new.name.is_empty() || new.name.chars().count() > 255 || new.name.chars().any(char::is_control) {
             return Err(Error::invalid("name", "must be 1 to 255 printable characters"));
         }
@@ -67,6 +71,24 @@ impl Control {
             Server { id, project_id: new.project_id, name: new.name, volumes, created_at: self.now() };
         self.catalog().register_server(&server).await?;
         Ok(server)
+    }
+
+    /// Registers what the configuration lists and the catalog does not know yet; for the start of a
+    /// region. What is registered stays as it is, so that a start never changes a server.
+    pub async fn ensure_server(&self, new: NewServer) -> Result<(), Error> {
+        let id = new
+            .id
+            .as_ref()
+            .ok_or_else(|| Error::invalid("servers.id", "a configured server needs its id"))?;
+        if self.catalog().all_servers().await?.iter().any(|server| server.id == *id) {
+            return Ok(());
+        }
+        self.add_server(new).await.map(|_| ())
+    }
+
+    /// A project by its name, for the configuration.
+    pub async fn project_named(&self, name: &str) -> Result<Option<ProjectId>, Error> {
+        Ok(found(self.catalog().project_by_name(name).await)?.map(|project| project.id))
     }
 
     /// The servers of the caller's project.

@@ -51,6 +51,18 @@ impl Peer {
         }
     }
 
+    /// Why the peer may not act at this moment, if its card says so.
+    pub(crate) fn expiry_at(&self, now: Timestamp) -> Option<String> {
+        if self.card.is_valid_at(now.millis()) {
+            return None;
+        }
+        let until = Timestamp::from_millis(self.card.fields().valid_to_ms);
+        Some(format!(
+            "the card of region {} is not valid now (it ends {until}); its operator must renew it",
+            self.name
+        ))
+    }
+
     pub(crate) fn row(&self, now: Timestamp) -> catalog::Peer {
         catalog::Peer {
             name: self.name.clone(),

@@ -154,6 +154,9 @@ impl Control {
             code: "not-paired",
             reason: format!("region {} is not paired (any more)", record.destination.region),
         })?;
+        if let Some(reason) = peer.expiry_at(self.now()) {
+            return Err(Halt::Later { code: "card-expired", reason });
+        }
         let vault = self.vault_of_project(&item.project_id).await?;
         let mut state = self.step(job, record.id, RecordEvent::Claimed).await?;
         crash_point!("replicate.claimed");
