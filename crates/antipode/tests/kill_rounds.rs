@@ -315,7 +315,7 @@ impl World {
         let mut resent_bytes = 0;
         for record in items.iter().flat_map(|item| &item.replication_records) {
             let record = self.source_api.record_progress(&record.id).await?;
-            check(record.state == "done" && record.has_receipt, || {
+            check(record.state == "done" && record.receipt.is_some(), || {
                 format!("record {} has no receipt", record.id)
             })?;
             resent_bytes += record.resent_bytes;

@@ -109,7 +109,7 @@ impl World {
         for id in ids {
             records.push(self.await_record(id, "the end of a record", |record| record.is_final()).await);
         }
-        let is_done = |record: &RecordProgress| record.state == "done" && record.has_receipt;
+        let is_done = |record: &RecordProgress| record.state == "done" && record.receipt.is_some();
         assert!(records.iter().all(is_done), "{records:?}");
         records
     }
