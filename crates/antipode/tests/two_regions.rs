@@ -2,6 +2,8 @@
 //! And the bad luck around it: a peer that is down, a grant that is missing, a disk that cannot be read, a
 //! start of `antipode dev` that was killed in the middle.
 
+#![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
