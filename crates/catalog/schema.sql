@@ -50,6 +50,9 @@ CREATE INDEX checkpoint_items_by_project ON checkpoint_items (project_id, create
 
 CREATE INDEX checkpoint_items_by_resource ON checkpoint_items (project_id, resource_id, protected_at);
 
+CREATE INDEX checkpoint_items_running ON checkpoint_items (policy_id)
+    WHERE state IN ('waiting_protect', 'protecting');
+
 CREATE TABLE checkpoints (
     id TEXT NOT NULL PRIMARY KEY,
     project_id TEXT NOT NULL,
@@ -121,7 +124,7 @@ CREATE TABLE jobs (
 
 CREATE INDEX jobs_by_fence ON jobs (fence);
 
-CREATE INDEX jobs_by_turn ON jobs (is_open, run_at, priority);
+CREATE INDEX jobs_by_turn ON jobs (is_open, run_at, priority DESC, subject);
 
 CREATE TABLE operations (
     id TEXT NOT NULL PRIMARY KEY,
@@ -311,7 +314,7 @@ CREATE UNIQUE INDEX one_current_replication ON replication_records (checkpoint_i
 
 CREATE INDEX replication_records_by_destination ON replication_records (destination_region, state);
 
-CREATE INDEX replication_records_by_item ON replication_records (checkpoint_item_id);
+CREATE INDEX replication_records_by_item ON replication_records (checkpoint_item_id, destination_region);
 
 CREATE INDEX replication_records_by_project ON replication_records (source_project_id, created_at, id);
 
@@ -403,6 +406,17 @@ CREATE TABLE servers (
 ) STRICT;
 
 CREATE INDEX servers_by_project ON servers (project_id, created_at, id);
+
+CREATE TABLE state_outbox (
+    subject_kind TEXT NOT NULL,
+    subject_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    deletion TEXT,
+    deleted_at INTEGER,
+    manifest_digest BLOB,
+    PRIMARY KEY (subject_kind, subject_id)
+) STRICT;
 
 CREATE TABLE tokens (
     token_hash BLOB NOT NULL PRIMARY KEY,

@@ -2,6 +2,8 @@
 //! that is being copied to another region stays; one whose record only waits goes and its record is
 //! skipped.
 
+use std::collections::BTreeSet;
+
 use model::checkpoint::{CheckpointItem, ItemEvent, ItemState};
 use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, ReplicationRecordId};
 use model::replication::{RecordEvent, RecordState};
@@ -14,6 +16,7 @@ use crate::jobs::{JobKind, Lease, NewJob, check_lease_on, end_job, enqueue, lock
 use crate::records::{RecordChange, lock_record, store_record_state};
 use crate::region::require_unblocked;
 use crate::replicas::ReplicaState;
+use crate::state_outbox::{note_item_gone, note_item_ordered};
 use crate::value::{Value, values};
 
 /// What retention looks at.
@@ -51,6 +54,7 @@ impl Catalog {
             }
         };
         let waiting = lock_waiting_jobs(&mut tx, &ordered).await?;
+        lock_policies_of(&mut tx, &ordered).await?;
         lock_checkpoint(&mut tx, checkpoint).await?;
         let mut locked = Vec::with_capacity(ordered.len());
         for item in &ordered {
@@ -88,6 +92,7 @@ impl Catalog {
         sorted.sort();
         sorted.dedup();
         let waiting = lock_waiting_jobs(&mut tx, &sorted).await?;
+        lock_policies_of(&mut tx, &sorted).await?;
         let mut ordered = Vec::new();
         for item in sorted {
             let found = match lock_item(&mut tx, item).await {
@@ -143,6 +148,7 @@ impl Catalog {
             values![now, item],
         )
         .await?;
+        note_item_gone(&mut tx, item, now).await?;
         end_job(&mut tx, JobKind::Delete, item.bytes(), now).await?;
         tx.commit().await
     }
@@ -247,6 +253,22 @@ async fn lock_waiting_jobs(
     Ok(waiting)
 }
 
+/// Locks the policies that made these items, so that none of them is selected for replication between
+/// our look at its records and the end of the transaction.
+async fn lock_policies_of(tx: &mut Tx, items: &[CheckpointItemId]) -> Result<(), CatalogError> {
+    let mut policies: BTreeSet<PolicyId> = BTreeSet::new();
+    for item in items {
+        let row = tx.first("SELECT policy_id FROM checkpoint_items WHERE id = $1", values![item]).await?;
+        if let Some(policy) = row.map(|row| row.optional_id("policy_id")).transpose()?.flatten() {
+            policies.insert(policy);
+        }
+    }
+    for policy in policies {
+        tx.execute("UPDATE policies SET name = name WHERE id = $1", values![policy]).await?;
+    }
+    Ok(())
+}
+
 /// Skips the waiting records of an item and ends their jobs. False when a record is further than
 /// waiting and the item has to stay.
 async fn skip_waiting_records(
@@ -298,6 +320,8 @@ async fn order_one(
         )
         .await?;
     }
+    let is_expiry = replica_state == ReplicaState::Expiring;
+    note_item_ordered(tx, item, found.is_replica, &found.project_id, is_expiry, now).await?;
     let job = NewJob { kind: JobKind::Delete, subject: item.bytes(), priority: 0 };
     enqueue(tx, &job, now).await
 }

@@ -6,7 +6,7 @@
 //! waiting is neither fair nor patient. On PostgreSQL writers run side by side under READ COMMITTED:
 //! a method that reads before it writes first updates the row it decides on ("locks" it), and all
 //! methods lock in one order: region, jobs, policies, grants, transfers, checkpoints, items, records,
-//! restores, vaults, operations, packs; rows of one table by rising id.
+//! restores, vaults, operations, packs, state outbox; rows of one table by rising id.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use model::time::Timestamp;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
+use crate::state_outbox::{StateSubject, note_change};
 use crate::value::{Row, Value, values};
 
 macro_rules! grant_columns {
@@ -33,6 +34,8 @@ impl Catalog {
         if inserted == 0 {
             return Err(Conflict::IdTaken { what: "grant", id: grant.id.to_string() }.into());
         }
+        let project = &grant.destination_project_id;
+        note_change(&mut tx, StateSubject::Grant, grant.id, project, grant.created_at).await?;
         tx.commit().await
     }
 
@@ -55,9 +58,7 @@ impl Catalog {
     /// One grant made here.
     pub async fn grant(&self, id: GrantId) -> Result<Grant, CatalogError> {
         let mut tx = self.read("reading a grant").await?;
-        let row =
-            tx.first(concat!("SELECT ", grant_columns!(), " FROM grants WHERE id = $1"), values![id]).await?;
-        grant_of_row(&row.ok_or_else(|| CatalogError::not_found("grant", id))?)
+        read_grant(&mut tx, id).await?.ok_or_else(|| CatalogError::not_found("grant", id))
     }
 
     /// Takes a grant of a project back; a second time changes nothing. Nothing new arrives under it,
@@ -69,16 +70,14 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.write("revoking a grant").await?;
-        let touched = tx
-            .execute(
-                "UPDATE grants SET revoked_at = COALESCE(revoked_at, $1) \
-                 WHERE id = $2 AND destination_project_id = $3",
-                values![now, id, project],
-            )
-            .await?;
-        if touched == 0 {
-            return Err(CatalogError::not_found("grant", id));
+        let grant = lock_grant(&mut tx, id).await?.filter(|grant| grant.destination_project_id == *project);
+        let grant = grant.ok_or_else(|| CatalogError::not_found("grant", id))?;
+        if grant.revoked_at.is_some() {
+            return Ok(());
         }
+        tx.execute("UPDATE grants SET revoked_at = $1 WHERE id = $2", values![now, id]).await?;
+        let moment = now.max(grant.created_at.plus_micros(1));
+        note_change(&mut tx, StateSubject::Grant, id, project, moment).await?;
         tx.commit().await
     }
 
@@ -175,6 +174,11 @@ impl Catalog {
 /// transaction ends.
 pub(crate) async fn lock_grant(tx: &mut Tx, id: GrantId) -> Result<Option<Grant>, CatalogError> {
     tx.execute("UPDATE grants SET mode = mode WHERE id = $1", values![id]).await?;
+    read_grant(tx, id).await
+}
+
+/// A grant made here, of any project.
+pub(crate) async fn read_grant(tx: &mut Tx, id: GrantId) -> Result<Option<Grant>, CatalogError> {
     let row =
         tx.first(concat!("SELECT ", grant_columns!(), " FROM grants WHERE id = $1"), values![id]).await?;
     row.as_ref().map(grant_of_row).transpose()

@@ -11,7 +11,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
-use crate::page::places;
+use crate::page::{pair_places, places};
 use crate::value::{Row, Value, values};
 
 /// An id of whatever a job is about: 16 bytes, as all our own ids.
@@ -264,6 +264,29 @@ pub(crate) async fn enqueue(tx: &mut Tx, job: &NewJob, now: Timestamp) -> Result
         values![job.kind.word(), subject_text(job.subject), now, job.priority],
     )
     .await?;
+    Ok(())
+}
+
+/// Notes work on many fresh subjects, each with its priority, in one statement.
+pub(crate) async fn enqueue_fresh(
+    tx: &mut Tx,
+    kind: JobKind,
+    subjects: &[(Subject, i64)],
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    let mut values = values![now, kind.word()];
+    let sql = format!(
+        "WITH fresh (subject, priority) AS (VALUES {}) \
+         INSERT INTO jobs (kind, subject, is_open, run_at, priority, attempts, fence, lease_owner, \
+         lease_until, reason_code, reason, created_at, updated_at) \
+         SELECT $2, f.subject, 1, $1, f.priority, 0, 0, NULL, 0, '', '', $1, $1 FROM fresh f",
+        pair_places(values.len() + 1, subjects.len())
+    );
+    for (subject, priority) in subjects {
+        values.extend(values![subject_text(*subject), *priority]);
+    }
+    // Safe: made of our own words and places; every value is bound.
+    tx.execute(AssertSqlSafe(sql), values).await?;
     Ok(())
 }
 

@@ -239,3 +239,9 @@ fn like_pattern(text: &str) -> String {
 pub(crate) fn places(first: usize, count: usize) -> String {
     (first..first + count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
 }
+
+/// The rows of a VALUES list of pairs: `($first, $first + 1), …`
+pub(crate) fn pair_places(first: usize, count: usize) -> String {
+    let pairs = (0..count).map(|pair| format!("(${}, ${})", first + 2 * pair, first + 2 * pair + 1));
+    pairs.collect::<Vec<_>>().join(", ")
+}

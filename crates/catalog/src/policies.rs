@@ -12,6 +12,7 @@ use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::page::{List, Page, SortKey, Where};
 use crate::servers::policy_of_server_row;
+use crate::state_outbox::{StateSubject, note_change, note_deletion};
 use crate::value::{Row, values};
 
 /// What policies can be ordered by.
@@ -88,6 +89,7 @@ impl Catalog {
         for (position, operation) in policy.operations.iter().enumerate() {
             insert_operation(&mut tx, policy.id, position, operation, None).await?;
         }
+        note_change(&mut tx, StateSubject::Policy, policy.id, &policy.project_id, policy.updated_at).await?;
         tx.commit().await
     }
 
@@ -167,13 +169,19 @@ impl Catalog {
             let next_run = next_run.and_then(|(_, moment)| *moment);
             insert_operation(&mut tx, policy.id, position, operation, next_run).await?;
         }
+        note_change(&mut tx, StateSubject::Policy, policy.id, &policy.project_id, updated_at).await?;
         tx.commit().await?;
         Ok(updated_at)
     }
 
     /// Deletes a policy; its checkpoints stay and its open replication records finish.
     /// `PolicyRunning` while a run is going.
-    pub async fn delete_policy(&self, project: &ProjectId, id: PolicyId) -> Result<(), CatalogError> {
+    pub async fn delete_policy(
+        &self,
+        project: &ProjectId,
+        id: PolicyId,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
         let mut tx = self.write("deleting a policy").await?;
         let policy = lock_policy(&mut tx, id).await?.filter(|policy| policy.project_id == *project);
         policy.ok_or_else(|| CatalogError::not_found("policy", id))?;
@@ -182,6 +190,7 @@ impl Catalog {
         }
         delete_parts(&mut tx, id).await?;
         tx.execute("DELETE FROM policies WHERE id = $1", values![id]).await?;
+        note_deletion(&mut tx, StateSubject::Policy, id, project, now).await?;
         tx.commit().await
     }
 

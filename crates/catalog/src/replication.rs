@@ -10,14 +10,16 @@ use model::ids::{
 };
 use model::replication::{Destination, LedgerEntry, RecordState, ReplicationPlan};
 use model::time::Timestamp;
+use sqlx::AssertSqlSafe;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::items::lock_item;
-use crate::jobs::{JobKind, NewJob, enqueue};
+use crate::jobs::{JobKind, NewJob, Subject, enqueue, enqueue_fresh};
+use crate::page::{pair_places, places};
 use crate::policies::lock_policy;
 use crate::region::require_unblocked;
-use crate::value::{Row, values};
+use crate::value::{Row, Value, values};
 
 /// What a planned replication needs besides its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,9 @@ pub struct ItemReplicationOrder {
     /// Description wished for the replica, if any.
     pub replica_description: Option<String>,
 }
+
+/// How many records one statement writes; the engines allow some 32,000 values in one.
+const RECORDS_A_STATEMENT: usize = 500;
 
 /// The first incarnation of a replica.
 const FIRST_GENERATION: u32 = 1;
@@ -95,37 +100,17 @@ impl Catalog {
         let policy = policy.filter(|policy| policy.project_id == order.source_project_id);
         policy.ok_or_else(|| CatalogError::not_found("policy", order.policy_id))?;
 
-        let mut pairs: Vec<_> = plan.selected.iter().zip(&new.record_ids).collect();
-        pairs.sort();
-        let mut begun = Vec::new();
-        for (item, record) in pairs {
-            let record = NewRecord {
-                id: *record,
-                item_id: *item,
-                source_project_id: &order.source_project_id,
-                destination: &order.destination,
-                policy_id: Some(order.policy_id),
-                grant_id: new.grant_id,
-                auto_trigger: order.auto_trigger,
-                by_scheduler: new.by_scheduler,
-                enable_acceleration: order.enable_acceleration,
-                generation: last_generation(&mut tx, *item, &order.destination.region).await?,
-                replica_name: None,
-                replica_description: None,
-            };
-            if let Some(item) = lock_available(&mut tx, &record).await?
-                && insert_record(&mut tx, &record, item.checkpoint_id, now).await?
-            {
-                begun.push((item, record.id));
-            }
+        let pairs: Vec<_> = plan.selected.iter().copied().zip(new.record_ids.iter().copied()).collect();
+        let mut begun = Vec::with_capacity(pairs.len());
+        for some in pairs.chunks(RECORDS_A_STATEMENT) {
+            begun.extend(insert_records(&mut tx, plan, new, some, now).await?);
         }
-        for (record, priority) in priorities(&begun) {
-            let job = NewJob { kind: JobKind::Replicate, subject: record.bytes(), priority };
-            enqueue(&mut tx, &job, now).await?;
+        for some in priorities(&begun).chunks(RECORDS_A_STATEMENT) {
+            enqueue_fresh(&mut tx, JobKind::Replicate, some, now).await?;
         }
         tx.commit().await?;
-        begun.sort_by_key(|(item, _)| (item.created_at, item.id));
-        Ok(begun.into_iter().map(|(item, record)| (item.id, record)).collect())
+        begun.sort_by_key(|record| (record.created_at, record.item_id));
+        Ok(begun.into_iter().map(|record| (record.item_id, record.record_id)).collect())
     }
 
     /// Writes the record and job of one item ordered by hand. `AlreadyReplicated` or
@@ -158,10 +143,8 @@ impl Catalog {
             item_id: order.item_id,
             source_project_id: &order.source_project_id,
             destination: &order.destination,
-            policy_id: None,
             grant_id: order.grant_id,
             auto_trigger: order.auto_trigger,
-            by_scheduler: false,
             enable_acceleration: order.enable_acceleration,
             generation,
             replica_name: order.replica_name.as_deref(),
@@ -178,45 +161,105 @@ impl Catalog {
     }
 }
 
+/// A record ordered by hand.
 struct NewRecord<'a> {
     id: ReplicationRecordId,
     item_id: CheckpointItemId,
     source_project_id: &'a ProjectId,
     destination: &'a Destination,
-    policy_id: Option<PolicyId>,
     grant_id: GrantId,
     auto_trigger: bool,
-    by_scheduler: bool,
     enable_acceleration: bool,
     generation: u32,
     replica_name: Option<&'a str>,
     replica_description: Option<&'a str>,
 }
 
-struct AvailableItem {
-    id: CheckpointItemId,
-    checkpoint_id: CheckpointId,
+/// A record that was really written, with what orders it among the others.
+struct BegunRecord {
+    item_id: CheckpointItemId,
+    record_id: ReplicationRecordId,
     resource_id: ResourceId,
     created_at: Timestamp,
 }
 
-/// Locks the item of a record if it is still one to replicate: available, made here by that policy.
-async fn lock_available(tx: &mut Tx, record: &NewRecord<'_>) -> Result<Option<AvailableItem>, CatalogError> {
-    let row = tx
-        .first(
-            "UPDATE checkpoint_items SET state = state WHERE id = $1 AND project_id = $2 AND policy_id = $3 \
-             AND state = 'available' AND origin_region IS NULL \
-             RETURNING id, checkpoint_id, resource_id, created_at",
-            values![record.item_id, record.source_project_id, record.policy_id],
-        )
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(AvailableItem {
-        id: row.id("id")?,
-        checkpoint_id: row.id("checkpoint_id")?,
-        resource_id: row.id("resource_id")?,
-        created_at: row.time("created_at")?,
-    }))
+/// Inserts a waiting record for each pair whose item is still one to replicate (available, made here by
+/// that policy) and has no current record for the region; answers those. The caller holds the lock of the
+/// policy, and so does whoever deletes its items.
+async fn insert_records(
+    tx: &mut Tx,
+    plan: &ReplicationPlan,
+    new: &NewRecords,
+    pairs: &[(CheckpointItemId, ReplicationRecordId)],
+    now: Timestamp,
+) -> Result<Vec<BegunRecord>, CatalogError> {
+    let order = &plan.order;
+    let mut values = values![
+        &order.destination.region,
+        &order.destination.project_id,
+        new.grant_id,
+        order.auto_trigger,
+        new.by_scheduler,
+        order.enable_acceleration,
+        now,
+        order.policy_id,
+        &order.source_project_id
+    ];
+    let rows = pair_places(values.len() + 1, pairs.len());
+    for (item, record) in pairs {
+        values.extend(values![record, item]);
+    }
+    // CROSS JOIN keeps SQLite from walking all items of the policy for each picked one.
+    let sql = format!(
+        "WITH picked (record_id, item_id) AS (VALUES {rows}) \
+         INSERT INTO replication_records (id, checkpoint_item_id, checkpoint_id, source_project_id, \
+         destination_region, destination_project_id, policy_id, grant_id, state, is_current, \
+         auto_trigger, by_scheduler, enable_acceleration, generation, sent_bytes, resent_bytes, \
+         skipped_bytes, planned_bytes, attempts, try_at, reason_code, reason, created_at, updated_at) \
+         SELECT p.record_id, i.id, i.checkpoint_id, i.project_id, $1, $2, i.policy_id, $3, 'waiting', 1, \
+         $4, $5, $6, COALESCE((SELECT MAX(r.generation) FROM replication_records r \
+         WHERE r.checkpoint_item_id = i.id AND r.destination_region = $1), {FIRST_GENERATION}), \
+         0, 0, 0, 0, 0, $7, '', '', $7, $7 FROM picked p CROSS JOIN checkpoint_items i \
+         WHERE i.id = p.item_id AND i.policy_id = $8 AND i.project_id = $9 AND i.state = 'available' \
+         AND i.origin_region IS NULL \
+         ON CONFLICT (checkpoint_item_id, destination_region) WHERE is_current = 1 DO NOTHING \
+         RETURNING id, checkpoint_item_id"
+    );
+    // Safe: made of our own words and places; every value is bound.
+    let inserted = tx.all(AssertSqlSafe(sql), values).await?;
+    let mut records = BTreeMap::new();
+    for row in &inserted {
+        records.insert(row.id::<CheckpointItemId>("checkpoint_item_id")?, row.id("id")?);
+    }
+    begun_records(tx, &records).await
+}
+
+/// What the answer and the priorities need to know of the items of these records.
+async fn begun_records(
+    tx: &mut Tx,
+    records: &BTreeMap<CheckpointItemId, ReplicationRecordId>,
+) -> Result<Vec<BegunRecord>, CatalogError> {
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT id, resource_id, created_at FROM checkpoint_items WHERE id IN ({})",
+        places(1, records.len())
+    );
+    let ids = records.keys().map(Value::from).collect();
+    // Safe: made of our own words and places; every value is bound.
+    let rows = tx.all(AssertSqlSafe(sql), ids).await?;
+    let mut begun = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let item_id: CheckpointItemId = row.id("id")?;
+        begun.push(BegunRecord {
+            item_id,
+            record_id: *records.get(&item_id).ok_or_else(|| row.corrupt("id"))?,
+            resource_id: row.id("resource_id")?,
+            created_at: row.time("created_at")?,
+        });
+    }
+    Ok(begun)
 }
 
 /// Inserts a waiting record unless the item has a current one for the region; tells whether it did.
@@ -229,11 +272,11 @@ async fn insert_record(
     let inserted = tx
         .execute(
             "INSERT INTO replication_records (id, checkpoint_item_id, checkpoint_id, source_project_id, \
-             destination_region, destination_project_id, policy_id, grant_id, state, is_current, \
-             auto_trigger, by_scheduler, enable_acceleration, generation, replica_name, \
-             replica_description, sent_bytes, resent_bytes, skipped_bytes, planned_bytes, attempts, \
-             try_at, reason_code, reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
-             'waiting', 1, $9, $10, $11, $12, $13, $14, 0, 0, 0, 0, 0, $15, '', '', $15, $15) \
+             destination_region, destination_project_id, grant_id, state, is_current, auto_trigger, \
+             by_scheduler, enable_acceleration, generation, replica_name, replica_description, \
+             sent_bytes, resent_bytes, skipped_bytes, planned_bytes, attempts, try_at, reason_code, \
+             reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', 1, $8, 0, $9, \
+             $10, $11, $12, 0, 0, 0, 0, 0, $13, '', '', $13, $13) \
              ON CONFLICT (checkpoint_item_id, destination_region) WHERE is_current = 1 DO NOTHING",
             values![
                 record.id,
@@ -242,10 +285,8 @@ async fn insert_record(
                 record.source_project_id,
                 &record.destination.region,
                 &record.destination.project_id,
-                record.policy_id,
                 record.grant_id,
                 record.auto_trigger,
-                record.by_scheduler,
                 record.enable_acceleration,
                 record.generation,
                 record.replica_name,
@@ -303,14 +344,14 @@ async fn clear_gone_record(
 }
 
 /// Priority 0 for the newest item of each server, -1 for the one before it, and so on.
-fn priorities(begun: &[(AvailableItem, ReplicationRecordId)]) -> Vec<(ReplicationRecordId, i64)> {
+fn priorities(begun: &[BegunRecord]) -> Vec<(Subject, i64)> {
     let mut newest_first: Vec<_> = begun.iter().collect();
-    newest_first.sort_by_key(|(item, _)| std::cmp::Reverse((item.created_at, item.id)));
+    newest_first.sort_by_key(|record| std::cmp::Reverse((record.created_at, record.item_id)));
     let mut ranks: BTreeMap<&ResourceId, i64> = BTreeMap::new();
     let mut priorities = Vec::with_capacity(begun.len());
-    for (item, record) in newest_first {
-        let rank = ranks.entry(&item.resource_id).or_insert(0);
-        priorities.push((*record, -*rank));
+    for record in newest_first {
+        let rank = ranks.entry(&record.resource_id).or_insert(0);
+        priorities.push((record.record_id.bytes(), -*rank));
         *rank += 1;
     }
     priorities

@@ -2,10 +2,12 @@
 
 use model::ids::{PolicyId, ProjectId, ResourceId, VolumeId};
 use model::server::{Server, Volume, VolumeFormat};
+use model::time::Timestamp;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::page::{List, Page, SortKey, Where};
+use crate::state_outbox::{StateSubject, note_change, note_deletion};
 use crate::value::{Row, values};
 
 /// What servers can be ordered by.
@@ -55,6 +57,8 @@ impl Catalog {
         for (position, volume) in server.volumes.iter().enumerate() {
             insert_volume(&mut tx, &server.id, position, volume).await?;
         }
+        let moment = server.created_at;
+        note_change(&mut tx, StateSubject::Server, &server.id, &server.project_id, moment).await?;
         tx.commit().await
     }
 
@@ -121,11 +125,13 @@ impl Catalog {
 
     /// Forgets a server and its volumes. Refused while a policy names it or a restore writes to it;
     /// its backups stay.
-    pub async fn remove_server(&self, id: &ResourceId) -> Result<(), CatalogError> {
+    pub async fn remove_server(&self, id: &ResourceId, now: Timestamp) -> Result<(), CatalogError> {
         let mut tx = self.write("removing a server").await?;
-        let known =
-            tx.first("UPDATE servers SET name = name WHERE id = $1 RETURNING id", values![id]).await?;
-        known.ok_or_else(|| CatalogError::not_found("server", id))?;
+        let known = tx
+            .first("UPDATE servers SET name = name WHERE id = $1 RETURNING project_id", values![id])
+            .await?;
+        let known = known.ok_or_else(|| CatalogError::not_found("server", id))?;
+        let project: ProjectId = known.id("project_id")?;
         if let Some(policy) = policy_of_server_row(&mut tx, id).await? {
             return Err(Conflict::ServerInPolicy { server: id.clone(), policy }.into());
         }
@@ -140,7 +146,18 @@ impl Catalog {
         }
         tx.execute("DELETE FROM volumes WHERE server_id = $1", values![id]).await?;
         tx.execute("DELETE FROM servers WHERE id = $1", values![id]).await?;
+        note_deletion(&mut tx, StateSubject::Server, id, &project, now).await?;
         tx.commit().await
+    }
+}
+
+/// A server of any project.
+pub(crate) async fn read_server(tx: &mut Tx, id: &ResourceId) -> Result<Option<Server>, CatalogError> {
+    let row =
+        tx.first("SELECT id, project_id, name, created_at FROM servers WHERE id = $1", values![id]).await?;
+    match row {
+        None => Ok(None),
+        Some(row) => Ok(Some(with_volumes(tx, &row).await?)),
     }
 }
 

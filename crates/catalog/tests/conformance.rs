@@ -119,6 +119,10 @@ conformance! {
         a_deleted_replica_leaves_a_tombstone
         quota_counts_replicas_and_reservations
         the_same_replica_published_by_ten_at_once_is_one;
+    state_outbox:
+        what_changes_waits_until_its_newest_revision_is_written
+        servers_and_grants_wait_too
+        an_item_that_is_gone_says_by_whom;
     storm:
         a_storm_of_callers_and_workers_leaves_the_books_in_order;
     corruption:

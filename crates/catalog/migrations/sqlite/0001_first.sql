@@ -189,6 +189,8 @@ CREATE TABLE checkpoint_items (
 CREATE INDEX checkpoint_items_by_project ON checkpoint_items (project_id, created_at, id);
 CREATE INDEX checkpoint_items_by_checkpoint ON checkpoint_items (checkpoint_id);
 CREATE INDEX checkpoint_items_by_policy ON checkpoint_items (policy_id, created_at, id);
+CREATE INDEX checkpoint_items_running ON checkpoint_items (policy_id)
+    WHERE state IN ('waiting_protect', 'protecting');
 CREATE INDEX checkpoint_items_by_resource ON checkpoint_items (project_id, resource_id, protected_at);
 CREATE INDEX checkpoint_items_by_manifest ON checkpoint_items (domain, manifest_digest);
 CREATE INDEX checkpoint_items_by_end ON checkpoint_items (expired_at) WHERE expired_at IS NOT NULL;
@@ -257,7 +259,7 @@ CREATE TABLE replication_records (
 CREATE UNIQUE INDEX one_current_replication ON replication_records (checkpoint_item_id, destination_region)
     WHERE is_current = 1;
 CREATE INDEX replication_records_by_project ON replication_records (source_project_id, created_at, id);
-CREATE INDEX replication_records_by_item ON replication_records (checkpoint_item_id);
+CREATE INDEX replication_records_by_item ON replication_records (checkpoint_item_id, destination_region);
 CREATE INDEX replication_records_by_destination ON replication_records (destination_region, state);
 
 -- A job is the leased work on one subject. Its row stays when it is finished: fences only grow.
@@ -277,7 +279,7 @@ CREATE TABLE jobs (
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (kind, subject)
 ) STRICT;
-CREATE INDEX jobs_by_turn ON jobs (is_open, run_at, priority);
+CREATE INDEX jobs_by_turn ON jobs (is_open, run_at, priority DESC, subject);
 CREATE INDEX jobs_by_fence ON jobs (fence);
 
 CREATE TABLE restores (
@@ -464,3 +466,16 @@ CREATE TABLE replicas (
     UNIQUE (source_region, source_item_id, destination_project_id, generation)
 ) STRICT;
 CREATE INDEX replicas_by_grant ON replicas (grant_id, state);
+
+-- What was decided and does not stand in the store yet: one row a subject, of its newest revision. A
+-- deletion that is only ordered has no deleted_at.
+CREATE TABLE state_outbox (
+    subject_kind TEXT NOT NULL,
+    subject_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    deletion TEXT,
+    deleted_at INTEGER,
+    manifest_digest BLOB,
+    PRIMARY KEY (subject_kind, subject_id)
+) STRICT;

@@ -11,6 +11,7 @@ pub(crate) mod postgres;
 pub(crate) mod replication;
 pub(crate) mod restores;
 pub(crate) mod servers;
+pub(crate) mod state_outbox;
 pub(crate) mod storm;
 pub(crate) mod transfers;
 pub(crate) mod vaults;

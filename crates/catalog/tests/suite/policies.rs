@@ -94,14 +94,14 @@ pub(crate) async fn a_running_policy_is_not_deleted(world: &World) {
     let catalog = &world.catalog;
     let policy = world.policy(1, &["s1"]).await;
     world.begin_run(&policy, 1).await;
-    let refused = catalog.delete_policy(&project(), policy.id).await;
+    let refused = catalog.delete_policy(&project(), policy.id, at(90)).await;
     assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::PolicyRunning { auto_trigger: false }))));
     world.finish_backups(at(5)).await;
     assert!(matches!(
-        catalog.delete_policy(&other_project(), policy.id).await,
+        catalog.delete_policy(&other_project(), policy.id, at(90)).await,
         Err(CatalogError::NotFound { .. })
     ));
-    catalog.delete_policy(&project(), policy.id).await.unwrap();
+    catalog.delete_policy(&project(), policy.id, at(90)).await.unwrap();
     assert_eq!(catalog.item_by_id(super::world::item_id(10)).await.unwrap().policy_id, Some(policy.id));
     world.policy(2, &["s1"]).await;
 }

@@ -94,7 +94,7 @@ pub(crate) async fn a_call_selects_once_and_then_nothing(world: &World) {
 
     let plan = planned(world, &policy).await;
     world.finish_backups(at(3)).await;
-    catalog.delete_policy(&project(), policy.id).await.unwrap();
+    catalog.delete_policy(&project(), policy.id, at(90)).await.unwrap();
     let gone = catalog.begin_replication(&plan, &new_records(&plan, 3), at(1000)).await;
     assert!(matches!(gone, Err(CatalogError::NotFound { what: "policy", .. })));
     assert_eq!(catalog.open_job_count(JobKind::Replicate).await.unwrap(), 4, "open records finish");

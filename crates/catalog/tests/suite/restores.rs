@@ -74,7 +74,7 @@ pub(crate) async fn one_restore_a_server_at_a_time(world: &World) {
     let same_server = catalog.order_restore(&restore(2, 11, "s9")).await;
     assert!(matches!(same_server, Err(CatalogError::Conflict(Conflict::ServerRestoring { .. }))));
     assert_eq!(catalog.item_by_id(item_id(11)).await.unwrap().state, ItemState::Available, "nothing changed");
-    let removed = catalog.remove_server(&"s9".parse().unwrap()).await;
+    let removed = catalog.remove_server(&"s9".parse().unwrap(), at(90)).await;
     assert!(matches!(removed, Err(CatalogError::Conflict(Conflict::ServerRestoring { .. }))));
     let foreign = Restore { project_id: other_project(), ..restore(3, 11, "s2") };
     assert!(matches!(catalog.order_restore(&foreign).await, Err(CatalogError::NotFound { .. })));

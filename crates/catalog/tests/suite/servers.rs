@@ -43,13 +43,16 @@ pub(crate) async fn a_server_in_a_policy_stays(world: &World) {
     let registered = server("s1", &["v1"]);
     catalog.register_server(&registered).await.unwrap();
     let policy = world.policy(1, &["s1"]).await;
-    let refused = catalog.remove_server(&registered.id).await.unwrap_err();
+    let refused = catalog.remove_server(&registered.id, at(90)).await.unwrap_err();
     assert!(
         matches!(&refused, CatalogError::Conflict(Conflict::ServerInPolicy { policy: id, .. }) if *id == policy.id)
     );
-    catalog.delete_policy(&project(), policy.id).await.unwrap();
-    catalog.remove_server(&registered.id).await.unwrap();
-    assert!(matches!(catalog.remove_server(&registered.id).await, Err(CatalogError::NotFound { .. })));
+    catalog.delete_policy(&project(), policy.id, at(90)).await.unwrap();
+    catalog.remove_server(&registered.id, at(90)).await.unwrap();
+    assert!(matches!(
+        catalog.remove_server(&registered.id, at(90)).await,
+        Err(CatalogError::NotFound { .. })
+    ));
     catalog.register_server(&registered).await.unwrap();
 }
 
