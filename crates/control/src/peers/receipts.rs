@@ -68,7 +68,6 @@ impl Control {
             && receipt.manifest == manifest
             && receipt.replica == ReplicaId(item_id.bytes())
             && receipt.generation == record.generation
-            && receipt.grant.0 == record.grant_id.bytes()
             && receipt.destination_project == project.as_str();
         if !agrees {
             return Err(format!("the receipt of region {} is for something else", peer.name));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use catalog::{Job, RecordChange, StoredReplica, TransferProgress};
 use model::checkpoint::{CheckpointItem, ItemState};
 use model::grant::Mode;
-use model::ids::ReplicationRecordId;
+use model::ids::{GrantId, ReplicationRecordId};
 use model::replication::{RecordEvent, RecordState, ReplicationRecord};
 use tracing::{info, warn};
 use vault::crash_point;
@@ -160,8 +160,9 @@ impl Control {
         let vault = self.vault_of_project(&item.project_id).await?;
         let mut state = self.step(job, record.id, RecordEvent::Claimed).await?;
         crash_point!("replicate.claimed");
-        let order = self.copy_order(job, record, &item, digest, &vault, &peer).await?;
-        let far_end = Arc::new(FarEnd::new(self, &peer, open_request(record)));
+        let (grant_id, mode) = self.grant_of(record).await?;
+        let order = self.copy_order(job, record, &item, (digest, mode), &vault, &peer).await?;
+        let far_end = Arc::new(FarEnd::new(self, &peer, open_request(record, grant_id)));
         for _ in 0..ROUNDS_MAX {
             // Whatever the state says, the far end may have forgotten an open transfer; copying opens it
             // again and sends what is missing, which is nothing when nothing was lost.
@@ -201,18 +202,29 @@ impl Control {
         }
     }
 
+    /// The grant to travel under now: the one that is open, which may be newer than the order. With none
+    /// known the record's own is shown, and the destination says what it thinks of it.
+    async fn grant_of(&self, record: &ReplicationRecord) -> Result<(GrantId, Mode), Halt> {
+        let (project, destination) = (&record.source_project_id, &record.destination);
+        let mut grant = self.catalog().remote_grant(project, destination, self.now()).await?;
+        if grant.as_ref().is_none_or(|grant| grant.id != record.grant_id) || record.reason_code == "no-grant"
+        {
+            self.refresh_grants(&destination.region).await;
+            grant = self.catalog().remote_grant(project, destination, self.now()).await?;
+        }
+        Ok(grant.map_or((record.grant_id, Mode::Restorable), |grant| (grant.id, grant.mode)))
+    }
+
     async fn copy_order(
         &self,
         job: &Job,
         record: &ReplicationRecord,
         item: &CheckpointItem,
-        digest: ManifestDigest,
+        (digest, mode): (ManifestDigest, Mode),
         vault: &Vault,
         peer: &Peer,
     ) -> Result<CopyOrder, Halt> {
-        let grants = self.catalog().remote_grants().await?;
-        let mode = grants.iter().find(|grant| grant.id == record.grant_id).map(|grant| grant.mode);
-        let (fields, wraps) = self.papers_of(vault, digest, peer, mode.unwrap_or(Mode::Restorable)).await?;
+        let (fields, wraps) = self.papers_of(vault, digest, peer, mode).await?;
         let bases =
             self.catalog().replicated_manifests(&item.resource_id, &record.destination, BASES_MAX).await?;
         // What the item added here is what its difference to a base amounts to; without one, all of it goes.
@@ -334,12 +346,12 @@ impl Control {
 }
 
 /// The part of an offer that does not come from the vault.
-fn open_request(record: &ReplicationRecord) -> OpenRequest {
+fn open_request(record: &ReplicationRecord, grant_id: GrantId) -> OpenRequest {
     OpenRequest {
         record_id: record.id,
         attempt: 0,
         generation: record.generation,
-        grant_id: record.grant_id,
+        grant_id,
         source_project_id: record.source_project_id.clone(),
         destination_project_id: record.destination.project_id.clone(),
         source_checkpoint_id: record.checkpoint_id,
