@@ -15,6 +15,7 @@ impl Control {
         let item_id = CheckpointItemId::from_bytes(job.lease.subject);
         self.catalog().finish_delete(&job.lease, item_id, self.now()).await?;
         crash_point!("delete.item_gone");
+        self.wakes().scheduler.notify_one();
         info!(item.id = %item_id, "deleted a checkpoint item");
         Ok(())
     }

@@ -26,6 +26,7 @@ pub mod replication;
 pub mod restores;
 mod schedule;
 pub mod servers;
+mod state;
 mod vaults;
 mod volumes;
 pub mod workers;

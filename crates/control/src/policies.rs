@@ -154,7 +154,8 @@ impl Control {
     pub async fn delete_policy(&self, caller: &Caller, id: PolicyId) -> Result<(), Error> {
         let project = caller.may(Action::ChangePolicies)?;
         self.policy_of(project, id).await?;
-        self.catalog().delete_policy(project, id).await?;
+        self.catalog().delete_policy(project, id, self.now()).await?;
+        self.wakes().scheduler.notify_one();
         Ok(())
     }
 

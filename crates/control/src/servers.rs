@@ -70,6 +70,7 @@ impl Control {
         let server =
             Server { id, project_id: new.project_id, name: new.name, volumes, created_at: self.now() };
         self.catalog().register_server(&server).await?;
+        self.wakes().scheduler.notify_one();
         Ok(server)
     }
 
@@ -112,7 +113,8 @@ impl Control {
     /// Forgets a server that no policy names. Its backups stay.
     pub async fn remove_server(&self, caller: &Caller, id: &ResourceId) -> Result<(), Error> {
         caller.must_operate()?;
-        self.catalog().remove_server(id).await?;
+        self.catalog().remove_server(id, self.now()).await?;
+        self.wakes().scheduler.notify_one();
         Ok(())
     }
 

@@ -203,11 +203,14 @@ impl Control {
         self.now().plus_seconds(seconds)
     }
 
-    /// One round of everything that a timer drives: schedules, retention, heads, grants.
+    /// One round of everything that a timer drives: state objects, schedules, retention, heads, grants.
     pub async fn keep_house(&self) -> Result<Round, Error> {
+        // State that cannot be written now is told at the end: schedules do not wait for it.
+        let written = self.write_unwritten_state().await;
         self.run_due_operations().await?;
         self.expire_items().await?;
         self.look_at_peers().await?;
+        written?;
         Ok(Round::Idle)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use catalog::{CatalogError, Conflict, Job, NewReplica};
 use model::checkpoint::{Checkpoint, CheckpointItem, ItemState, Origin, VolumeBackup};
-use model::grant::{Level, Mode};
+use model::grant::Level;
 use model::ids::{CheckpointItemId, OperationId, VolumeBackupId, VolumeId};
 use model::text::{Description, Tag};
 use model::time::Timestamp;
@@ -18,7 +18,7 @@ use vault::manifest::ManifestBody;
 use vault::object::Opener;
 use vault::receipt::Receipt;
 use vault::restore::VerifyLevel;
-use vault::state::{ArrivalRecord, StateObject, StateRecord, StateStamp};
+use vault::state::{ArrivalRecord, StateRecord};
 use vault::transfer::Walked;
 
 use super::{Answer, Arrival, catalog_key, on_thread, refused};
@@ -29,6 +29,7 @@ use crate::page::found;
 use crate::peers::Peer;
 use crate::peers::messages::{PeerReply, Refusal, TransferKey};
 use crate::peers::{replica_checkpoint_id, replica_id};
+use crate::state::vault_mode;
 
 /// How often a receipt is signed again because a head was issued meanwhile.
 const TRIES_MAX: u32 = 8;
@@ -106,7 +107,7 @@ impl Control {
             generation: arrival.request.generation,
             manifest: walked.manifest,
             domain: walked.domain,
-            mode: receipt_mode(arrival.grant.mode),
+            mode: vault_mode(arrival.grant.mode),
             level: vault::receipt::Level::Stored,
             key_checks: Vec::new(),
             object_count: walked.object_count,
@@ -134,7 +135,7 @@ impl Control {
             grant: GrantId(arrival.grant.id.bytes()),
             manifest: walked.manifest,
             domain: walked.domain,
-            mode: receipt_mode(arrival.grant.mode),
+            mode: vault_mode(arrival.grant.mode),
             level: vault::receipt::Level::Stored,
             arrived_ms: origin.arrived_at.millis(),
             keep_until_ms: origin.keep_until.millis(),
@@ -143,24 +144,6 @@ impl Control {
         self.write_state(StateRecord::Arrival(record))
             .await
             .map_err(|error| (Refusal::Unavailable, error.to_string()))
-    }
-
-    /// Writes one state object under the next number.
-    pub(crate) async fn write_state(&self, record: StateRecord) -> Result<(), Error> {
-        let sequence = self.catalog().take_state_sequence().await?;
-        let control = self.clone();
-        crate::blocking(move || {
-            let parts = control.parts();
-            let stamp =
-                StateStamp { incarnation: parts.incarnation, sequence, time_ms: parts.clock.now_ms() };
-            let mut sealed = Vec::new();
-            StateObject { stamp, record }.seal(&parts.identity, &parts.kek, &mut sealed)?;
-            let put = parts.store.put_if_absent(&stamp.name(), &sealed);
-            put.map_err(|error| error.while_doing("storing a state object"))?;
-            Ok::<(), VaultError>(())
-        })
-        .await??;
-        Ok(())
     }
 
     fn replica_rows(
@@ -264,13 +247,6 @@ impl Control {
                 self.try_later(job, "damaged", &failure.to_string()).await
             }
         }
-    }
-}
-
-fn receipt_mode(mode: Mode) -> vault::receipt::Mode {
-    match mode {
-        Mode::Restorable => vault::receipt::Mode::Restorable,
-        Mode::Sealed => vault::receipt::Mode::Sealed,
     }
 }
 

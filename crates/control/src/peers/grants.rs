@@ -57,6 +57,7 @@ impl Control {
             revoked_at: None,
         };
         self.catalog().create_grant(&grant).await?;
+        self.wakes().scheduler.notify_one();
         Ok(grant)
     }
 
@@ -70,6 +71,7 @@ impl Control {
     pub async fn revoke_grant(&self, caller: &Caller, id: GrantId) -> Result<(), Error> {
         let project = caller.may(Action::ChangeGrants)?;
         self.catalog().revoke_grant(project, id, self.now()).await?;
+        self.wakes().scheduler.notify_one();
         Ok(())
     }
 

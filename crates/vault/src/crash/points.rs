@@ -36,6 +36,7 @@ pub const POINTS: &[&str] = &[
     "restore.done",
     "restore.written",
     "schedule.slot_claimed",
+    "state.written",
     "store.delete.unlinked",
     "store.finish.durable",
     "store.finish.linked",

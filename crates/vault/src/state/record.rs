@@ -6,7 +6,7 @@ use crate::ids::{DomainId, GrantId, ManifestDigest, RegionId, ReplicaId};
 use crate::receipt::{Level, Mode, RECEIPT_BYTES_MAX, decode_level, decode_mode};
 
 const TEXT_BYTES_MAX: u32 = 4096;
-const DOCUMENT_BYTES_MAX: u32 = 1 << 20;
+const DOCUMENT_BYTES_MAX: u32 = 3 << 20;
 const LIST_COUNT_MAX: u32 = 4096;
 
 /// One thing that was decided.
