@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use model::ids::RegionName;
 use tokio::runtime::Handle;
 use vault::transfer::{Acknowledged, Asked, Offer, Opened, PeerError, Verification};
 
@@ -38,6 +39,11 @@ impl FarEnd {
             refusal: Mutex::new(None),
             kept_bytes: Mutex::new(None),
         }
+    }
+
+    /// The region behind it.
+    pub(crate) fn region(&self) -> &RegionName {
+        &self.peer.name
     }
 
     /// The kind of the last refusal, once.

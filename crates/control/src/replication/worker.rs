@@ -306,6 +306,10 @@ impl Control {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 Halt::refused(refusal, cause.unwrap_or_else(|| error.to_string()))
             }
+            None if is_silent(&error) => Halt::Later {
+                code: "peer-unreachable",
+                reason: format!("region {} does not answer; it is tried again by itself", far_end.region()),
+            },
             None => Halt::from(error),
         }
     }
@@ -343,6 +347,11 @@ impl Control {
         info!(record.id = %record.id, item.id = %record.item_id, region = %peer.name, "replicated an item");
         Ok(())
     }
+}
+
+/// Whether the far end did not answer at all.
+fn is_silent(error: &VaultError) -> bool {
+    matches!(error, VaultError::Peer { cause: PeerError::Unavailable(_), .. })
 }
 
 /// The part of an offer that does not come from the vault.
