@@ -77,13 +77,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Takes what is done by now; the total may have become known, or grown.
+    /// Takes what is done by now, which never goes back; the total may have become known, or grown.
     pub(super) fn show(&mut self, done_bytes: u64, total_bytes: u64) {
-        self.done_bytes = done_bytes;
-        self.total_bytes = total_bytes.max(done_bytes);
+        self.done_bytes = self.done_bytes.max(done_bytes);
+        self.total_bytes = total_bytes.max(self.done_bytes);
         if let Some(bar) = &self.bar {
             bar.set_length(self.total_bytes);
-            bar.set_position(done_bytes);
+            bar.set_position(self.done_bytes);
             return;
         }
         let now_ms = SystemClock.now_ms();

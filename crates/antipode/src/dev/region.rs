@@ -14,7 +14,7 @@ use super::failure::Failure;
 use crate::world::{SystemClock, SystemTimer};
 
 /// How often a story looks whether something has happened.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A protected server as the region lists it; `dev.json` uses the same words.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -139,10 +139,10 @@ pub async fn set_up(order: &SetUp, say: &mut dyn FnMut(&str)) -> Result<[Region;
     grant(&b, &a).await?;
     await_grants(&a, &b).await?;
     await_grants(&b, &a).await?;
+    say("grants stand in both directions");
     for (region, (_, plans)) in [&mut a, &mut b].into_iter().zip(&order.regions) {
-        region.servers = register_servers(&order.place, region, plans).await?;
+        region.servers = register_servers(&order.place, region, plans, say).await?;
     }
-    say("paired, with grants in both directions and servers registered");
     Ok([a, b])
 }
 
@@ -309,6 +309,7 @@ pub async fn register_servers(
     place: &Place,
     region: &Region,
     plans: &[ServerPlan],
+    say: &mut dyn FnMut(&str),
 ) -> Result<Vec<Server>, Failure> {
     let known = region.operator.all_servers().await?;
     let mut servers = Vec::new();
@@ -322,7 +323,11 @@ pub async fn register_servers(
         }
         let server = match known.iter().find(|server| server.name == plan.name) {
             Some(server) => server.clone(),
-            None => region.operator.register_server(&region.project_id, plan.name, &volumes).await?,
+            None => {
+                let server = region.operator.register_server(&region.project_id, plan.name, &volumes).await?;
+                say(&format!("{}: server {} registered, {} disks", region.name, plan.name, volumes.len()));
+                server
+            }
         };
         servers.push(server);
     }
