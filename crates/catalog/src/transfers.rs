@@ -130,9 +130,9 @@ macro_rules! of_key {
 }
 
 impl Catalog {
-    /// Opens a transfer, or goes on with it. In this order: the replica is here (`Complete`,
-    /// `ReplicaGone`, `Fork`); the grant (`GrantClosed`); two digests under one number (`Fork`); a
-    /// newer attempt (`OlderAttempt`); the grant's bytes (`OverQuota`). The base named is live and
+    /// Opens a transfer, or goes on with it. In this order: the replica is or was here
+    /// (`Complete`, `Fork`); the grant (`GrantClosed`); two digests under one number (`Fork`); a newer
+    /// attempt (`OlderAttempt`); the grant's bytes (`OverQuota`). The base named is live and
     /// stays readable until the operation ends; an earlier base is kept while it can be.
     pub async fn open_transfer(
         &self,
@@ -250,9 +250,8 @@ fn complete(replica: Replica, offer: &TransferOffer) -> Result<OpenedTransfer, C
     if replica.manifest_digest != offer.manifest_digest {
         return Err(Conflict::Fork.into());
     }
-    if replica.state.is_ending() {
-        return Err(Conflict::ReplicaGone.into());
-    }
+    // Gone or not: its receipt was given. A source that never heard it would order the item for ever;
+    // one that hears it learns from the next head that the replica was dropped.
     Ok(OpenedTransfer::Complete { item_id: replica.item_id, receipt: replica.receipt })
 }
 
