@@ -64,19 +64,25 @@ impl Operation {
     ) -> Result<Begun, VaultError> {
         let base = begin_with_base(core, id, bases)?;
         crash_point!("operation.begin.after");
+        let operation = Operation::resume(core, id)?;
+        let is_resumed = !lock(&operation.own).is_empty();
+        Ok(Begun { operation: Arc::new(operation), base, is_resumed })
+    }
+
+    /// Takes up an operation that is open: what it may rely on is what the ledger says, and nothing
+    /// that was on its way into a pack.
+    pub(crate) fn resume(core: &Arc<Core>, id: OperationId) -> Result<Operation, VaultError> {
         core.refresh_index()?;
         let earlier = core.ledger.packs_of(id).map_err(|error| error.while_doing("listing own packs"))?;
-        let own: HashSet<PackNumber> = earlier.iter().map(|pack| pack.number).collect();
-        let operation = Operation {
+        Ok(Operation {
             core: core.clone(),
             id,
-            own: Mutex::new(own),
+            own: Mutex::new(earlier.iter().map(|pack| pack.number).collect()),
             pins: Mutex::default(),
             pending: Mutex::default(),
             added_count: AtomicU64::new(0),
             added_bytes: AtomicU64::new(0),
-        };
-        Ok(Begun { operation: Arc::new(operation), base, is_resumed: !earlier.is_empty() })
+        })
     }
 
     /// Bytes of objects added to packs by this run so far.

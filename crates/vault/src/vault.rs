@@ -267,8 +267,14 @@ impl Core {
         let footer = self.read_footer(&pack.name, pack.bytes)?;
         let file_name = pack.name.rsplit('/').next().unwrap_or_default();
         let ids = match footer.dedup_ids(self.keys().as_ref(), opener, PackName::parse(file_name)?) {
+            Ok(ids) => ids,
             Err(VaultError::KeyMissing { .. }) => None,
-            other => other?,
+            Err(error @ (VaultError::BadFormat { .. } | VaultError::Corrupt { .. })) => {
+                // Without its ids a pack serves restores as before; only duplicates are not found.
+                tracing::error!(pack = %pack.name, %error, "the dedup ids of a pack are damaged");
+                None
+            }
+            Err(error) => return Err(error),
         };
         let epoch = match ids {
             Some(_) => self.epoch_of(&pack.name, &footer)?,

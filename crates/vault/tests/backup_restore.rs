@@ -1,4 +1,5 @@
 //! What goes into a vault comes out again, whatever the disk, and costs what changed.
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! Killed at any crash point, a run is simply run again: nothing acknowledged is lost, nothing dangles.
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod world;
 
@@ -143,6 +144,34 @@ fn a_transfer_killed_at_any_point_is_run_again_to_the_same_end() {
             transfer(&vault, &copy_order(digests[index], bases), &link).unwrap();
             drop(link);
             check_item(&destination, digests[index], &disks[index], &when);
+        }
+    }
+}
+
+#[test]
+fn a_transfer_with_many_threads_dies_cleanly_at_any_point() {
+    let disk = Disk::random(1 << 20, 6);
+    let mut source = Region::new(1);
+    let digest = back_up(&source, &source.open(), &order(1, &[]), &[&disk]).unwrap().manifest.digest();
+    source.settings = settings(3);
+    let vault = source.open();
+    for point in POINTS.iter().filter(|name| is_of_vault(name)) {
+        for hit in [1, 2] {
+            let mut destination = Region::replica_of(&source, 2, source.keys.clone());
+            destination.settings = settings(3);
+            let armed = arm(Plan::at(point, hit));
+            let died =
+                catch(|| transfer(&vault, &copy_order(digest, &[]), &Link::new(&destination, 1)).map(|_| ()));
+            let when = format!("killed at hit {hit} of {point}");
+            assert_eq!(died.is_err(), armed.is_dead(), "{when}: {died:?}");
+            drop(armed);
+            destination.crash();
+            check_no_dangling(&destination, &when);
+            if died.is_ok() {
+                continue;
+            }
+            transfer(&vault, &copy_order(digest, &[]), &Link::new(&destination, 1)).unwrap();
+            check_item(&destination, digest, &disk, &when);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! An item arrives whole, whatever happens on the way, and moves only what is missing.
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod world;
 
@@ -9,7 +10,7 @@ use vault::object::Sealer;
 use vault::progress::NoProgress;
 use vault::receipt::{Level, Mode};
 use vault::restore::VerifyLevel;
-use vault::store::ObjectStore;
+use vault::store::{ObjectStore, SimulatedFault};
 use vault::transfer::wire::{BatchWriter, decode_batch};
 use vault::transfer::{Asked, Ingest, IngestOrder, IngestVerified, PeerError};
 use vault::vault::Vault;
@@ -202,6 +203,54 @@ fn a_destination_killed_after_any_message_continues_from_its_synced_packs() {
 }
 
 #[test]
+fn cuts_and_kills_with_many_threads_and_connections_end_in_the_same_replica() {
+    let mut story = story(Disk::random(4 << 20, 21));
+    story.source.settings = settings(3);
+    drop(story.vault);
+    story.vault = story.source.open();
+    for cut in [Cut::Before, Cut::After, Cut::Kill] {
+        for message in 1.. {
+            let mut destination = destination(&story);
+            destination.settings = settings(3);
+            let link = Link::new(&destination, 1);
+            link.cut_at(message, cut);
+            transfer(&story.vault, &copy_order(story.manifest, &[]), &link).unwrap();
+            let was_cut = !link.is_cut_waiting();
+            drop(link);
+            check_replica(&destination, story.manifest, &story.disk);
+            if !was_cut {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn every_failing_store_call_of_the_destination_passes() {
+    let story = story(Disk::random(1 << 20, 22));
+    for fault in [SimulatedFault::Unavailable, SimulatedFault::Full, SimulatedFault::Unanswered] {
+        for call in (1..).step_by(3) {
+            let destination = destination(&story);
+            let link = Link::new(&destination, 1);
+            destination.store.fail_call(call, fault);
+            let mut outcome = transfer(&story.vault, &copy_order(story.manifest, &[]), &link);
+            let struck = !destination.store.is_fault_waiting();
+            if let Err(error) = &outcome {
+                assert!(error.is_passing(), "{fault:?} at call {call}: {error:?}");
+                link.restart();
+                outcome = transfer(&story.vault, &copy_order(story.manifest, &[]), &link);
+            }
+            outcome.unwrap_or_else(|error| panic!("{fault:?} at call {call}, the second time: {error:?}"));
+            drop(link);
+            if !struck {
+                break;
+            }
+            check_replica(&destination, story.manifest, &story.disk);
+        }
+    }
+}
+
+#[test]
 fn a_destination_that_is_killed_again_and_again_loses_only_unsynced_packs() {
     let story = story(Disk::random(4 << 20, 6));
     let mut destination = destination(&story);
@@ -243,14 +292,32 @@ fn a_second_item_moves_what_changed() {
     transfer(&story.vault, &copy_order(story.manifest, &[]), &Link::new(&destination, 1)).unwrap();
     let grown = story.disk.grown(11 << 20);
     grown.put(7 << 20, &noise(1, 4096));
+    check_change(&story, &destination, &grown, 20);
+}
+
+#[test]
+fn trees_of_other_depth_are_compared_place_by_place() {
+    // 256 segments of 32 KiB make one inner node: 8 MiB is the border between two and three levels.
+    for (before, after) in
+        [(4 << 20, 12 << 20), (12 << 20, 4 << 20), (32 << 10, 12 << 20), (12 << 20, 32 << 10)]
+    {
+        let story = story(Disk::random(before, 23));
+        let destination = destination(&story);
+        transfer(&story.vault, &copy_order(story.manifest, &[]), &Link::new(&destination, 1)).unwrap();
+        check_change(&story, &destination, &story.disk.grown(after), 40);
+    }
+}
+
+/// Backs up and transfers what became of the disk; what moves is what the source had to store.
+fn check_change(story: &Story, destination: &Region, grown: &Disk, asked_max: u64) {
     let second = back_up(&story.source, &story.vault, &order(2, &[story.manifest]), &[&grown]).unwrap();
     let link = Link::new(&destination, 2);
     let copies =
         transfer(&story.vault, &copy_order(second.manifest.digest(), &[story.manifest]), &link).unwrap();
     assert_eq!(copies[0].sent_bytes, second.new_stored_bytes);
-    assert!(copies[0].asked_count < 20, "{} questions for one block", copies[0].asked_count);
+    assert!(copies[0].asked_count < asked_max, "{} questions", copies[0].asked_count);
     drop(link);
-    check_replica(&destination, second.manifest.digest(), &grown);
+    check_replica(destination, second.manifest.digest(), grown);
 }
 
 /// Transfers a second item after `spoil` did something to the base; returns the object bytes moved.
@@ -412,6 +479,26 @@ fn a_grant_that_is_used_up_ends_the_transfer_as_full() {
     link.grant(100 << 10);
     let outcome = transfer(&story.vault, &copy_order(story.manifest, &[]), &link);
     assert!(matches!(outcome, Err(VaultError::Peer { cause: PeerError::Full, .. })));
+}
+
+#[test]
+fn a_grant_is_not_renewed_by_a_new_attempt() {
+    let story = story(Disk::random(SIZE, 15));
+    let manifest = story.vault.read_manifest(story.manifest).unwrap();
+    let destination = destination(&story);
+    let link = Link::new(&destination, 1);
+    link.grant(manifest.fields().stored_bytes / 2);
+    for _ in 0..5 {
+        let outcome = story.vault.copy_item(&copy_order(story.manifest, &[]), &link, &NoProgress);
+        assert!(matches!(outcome, Err(VaultError::Peer { cause: PeerError::Full, .. })));
+        link.restart();
+    }
+    let packs = destination.ledger.packs();
+    let kept: u64 = packs.iter().map(|pack| pack.bytes).sum();
+    assert!(
+        kept <= manifest.fields().stored_bytes / 2 + 4096 * packs.len() as u64,
+        "{kept} bytes were taken in"
+    );
 }
 
 #[test]

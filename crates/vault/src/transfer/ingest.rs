@@ -5,9 +5,8 @@
 //! chunk counts as present when the operation may rely on it; a node only when this operation
 //! received it, because an index that knows a node knows nothing of what lies below it.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::VaultError;
 use crate::ids::{Address, DomainId, Kind, ManifestDigest, OperationId};
@@ -15,11 +14,12 @@ use crate::keys::DomainKeys;
 use crate::manifest::Manifest;
 use crate::object::{Header, address_of};
 use crate::operation::{Begun, Operation};
-use crate::packer::{Batch, BatchObject, Packer};
+use crate::packer::{Batch, BatchObject};
 use crate::progress::Progress;
 use crate::receipt::{Level, Mode};
 use crate::transfer::completeness::{self, Completeness};
-use crate::transfer::wire::{self, Frame};
+use crate::transfer::intake::Intake;
+use crate::transfer::wire;
 use crate::transfer::{ASKED_COUNT_MAX, Acknowledged, Asked};
 use crate::vault::Vault;
 
@@ -32,25 +32,24 @@ pub struct IngestOrder {
     pub manifest: Vec<u8>,
     /// Offered bases, best first; the first that is live here is used.
     pub bases: Vec<ManifestDigest>,
-    /// Stored bytes that may be added; more is refused as full.
+    /// Stored bytes that all attempts together may add; more is refused as full.
     pub bytes_max: u64,
 }
 
 /// One arrival under way. Calls may come from many threads; dropping it forgets what is not synced.
+///
+/// After a failure of the store or the ledger it forgets the same, and goes on by itself from what is
+/// durable: the source then hears that objects are missing, and sends them again.
 pub struct Ingest {
     vault: Vault,
-    operation: Arc<Operation>,
+    operation: OperationId,
     keys: Arc<DomainKeys>,
     manifest: Manifest,
     base: Option<ManifestDigest>,
     is_resumed: bool,
     bytes_max: u64,
-    taken_bytes: AtomicU64,
-    packer: Mutex<Packer>,
-    /// Nodes that this operation received, with their levels.
-    nodes: Mutex<HashMap<Address, u8>>,
-    /// Stored bytes of the objects that earlier runs of the operation left.
-    earlier_bytes: u64,
+    /// None after a failure, until the next call.
+    intake: Mutex<Option<Arc<Intake>>>,
 }
 
 /// An item proved complete: all of it is durable, and the manifest is stored.
@@ -85,10 +84,6 @@ pub enum IngestVerified {
     Missing(Vec<Asked>),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Ingest {
     /// Begins or resumes an arrival.
     ///
@@ -100,23 +95,42 @@ impl Ingest {
         // A base that cannot be read here cannot be walked against.
         let bases = order.bases.iter().copied().filter(|base| vault.trees(*base).is_ok());
         let Begun { operation, base, is_resumed } = Operation::begin(&vault.core, order.operation, bases)?;
-        let (nodes, earlier_bytes) = received_before(&operation)?;
-        let is_inline = vault.core.settings.threads <= 1;
-        let packer =
-            if is_inline { Packer::inline(operation.clone()) } else { Packer::new(operation.clone()) };
+        let intake = Intake::begin(operation)?;
         Ok(Ingest {
             vault: vault.clone(),
             keys: vault.keys(),
-            operation,
+            operation: order.operation,
             manifest,
             base,
             is_resumed,
             bytes_max: order.bytes_max,
-            taken_bytes: AtomicU64::new(0),
-            packer: Mutex::new(packer),
-            nodes: Mutex::new(nodes),
-            earlier_bytes,
+            intake: Mutex::new(Some(Arc::new(intake))),
         })
+    }
+
+    /// The intake under way, or a new one over what is durable.
+    fn intake(&self) -> Result<Arc<Intake>, VaultError> {
+        let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(intake) = &*intake {
+            return Ok(intake.clone());
+        }
+        let operation = Operation::resume(&self.vault.core, self.operation)?;
+        let begun = Arc::new(Intake::begin(Arc::new(operation))?);
+        *intake = Some(begun.clone());
+        Ok(begun)
+    }
+
+    /// Lets go of an intake whose packer failed: what it was about to pack is lost.
+    fn unless_broken<T>(
+        &self,
+        intake: &Arc<Intake>,
+        outcome: Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        if outcome.is_err() {
+            let mut current = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+            current.take_if(|current| Arc::ptr_eq(current, intake));
+        }
+        outcome
     }
 
     /// The base to walk against.
@@ -150,11 +164,11 @@ impl Ingest {
         }
         let is_chunk = |asked: &&Asked| asked.kind == Kind::Chunk;
         let chunks: Vec<Address> = asked.iter().filter(is_chunk).map(|asked| asked.address).collect();
-        let mut held = self.operation.held_addresses(&chunks)?.into_iter();
-        let nodes = lock(&self.nodes);
+        let intake = self.intake()?;
+        let mut held = intake.operation.held_addresses(&chunks)?.into_iter();
         let is_missing = |asked: &Asked| match asked.kind {
             Kind::Chunk => held.next().flatten().is_none(),
-            _ => nodes.get(&asked.address) != Some(&asked.level),
+            _ => !intake.has_node(asked.address, asked.level),
         };
         Ok(asked.iter().map(is_missing).collect())
     }
@@ -167,17 +181,17 @@ impl Ingest {
     pub fn receive(&self, batch: &[u8]) -> Result<Acknowledged, VaultError> {
         let frames = wire::decode_batch(batch)?;
         let addresses: Vec<Address> = frames.iter().map(|frame| frame.asked.address).collect();
-        let held = self.operation.held_addresses(&addresses)?;
+        let intake = self.intake()?;
+        let held = intake.operation.held_addresses(&addresses)?;
         let mut taken = Batch::default();
+        let mut seen = HashSet::new();
         let mut acknowledged = Acknowledged::default();
         for (frame, held) in frames.iter().zip(held) {
             let stored_len = frame.stored.len() as u32;
             let start = taken.bytes.len();
             taken.bytes.extend_from_slice(frame.stored);
             self.check(frame.asked, &taken.bytes[start..])?;
-            let is_repeated =
-                taken.objects.iter().any(|object: &BatchObject| object.address == frame.asked.address);
-            if held.is_some() || is_repeated {
+            if held.is_some() || !seen.insert(frame.asked.address) {
                 taken.bytes.truncate(start);
                 acknowledged.duplicate_count += 1;
                 acknowledged.duplicate_bytes += u64::from(stored_len);
@@ -188,24 +202,11 @@ impl Ingest {
             acknowledged.stored_count += 1;
             acknowledged.stored_bytes += u64::from(stored_len);
         }
-        self.spend(acknowledged.stored_bytes)?;
-        lock(&self.packer).add(&taken)?;
-        self.note_nodes(&frames);
+        intake.spend(acknowledged.stored_bytes, self.bytes_max)?;
+        self.unless_broken(&intake, intake.add(&taken))?;
+        // Last: a node counts as received only once it is on its way into a pack.
+        intake.note_nodes(frames.iter().map(|frame| frame.asked));
         Ok(acknowledged)
-    }
-
-    fn note_nodes(&self, frames: &[Frame<'_>]) {
-        let received = frames.iter().map(|frame| frame.asked).filter(|asked| asked.kind == Kind::Node);
-        lock(&self.nodes).extend(received.map(|asked| (asked.address, asked.level)));
-    }
-
-    fn spend(&self, bytes: u64) -> Result<(), VaultError> {
-        let before = self.taken_bytes.fetch_add(bytes, Ordering::SeqCst);
-        if before.saturating_add(bytes) > self.bytes_max {
-            self.taken_bytes.fetch_sub(bytes, Ordering::SeqCst);
-            return Err(VaultError::Full { doing: "taking in an arrival" });
-        }
-        Ok(())
     }
 
     /// Checks an object as it lies in the buffer that goes into the pack.
@@ -240,19 +241,19 @@ impl Ingest {
         for &epoch in &self.manifest.fields().epochs {
             self.keys.epoch_keys(epoch)?;
         }
-        lock(&self.packer).flush()?;
+        let intake = self.intake()?;
+        self.unless_broken(&intake, intake.flush())?;
         let base = match self.base.map(|base| self.vault.trees(base)) {
             // Without its base the item has to be here whole; what lay below the base is asked for.
             None | Some(Err(VaultError::ManifestMissing { .. })) => Vec::new(),
             Some(trees) => trees?,
         };
         let item = completeness::Item { vault: &self.vault, manifest: &self.manifest, base: &base };
-        let received = lock(&self.nodes).clone();
-        match completeness::check(&item, &self.operation, &received, progress)? {
+        match completeness::check(&item, &intake.operation, &intake.nodes(), progress)? {
             Completeness::Proved => {}
             Completeness::Missing { objects, unproved } => {
                 // Nodes above a gap are asked for again, so that the source walks down to it.
-                lock(&self.nodes).retain(|address, _| !unproved.contains(address));
+                intake.forget_nodes(&unproved);
                 return Ok(IngestVerified::Missing(objects));
             }
         }
@@ -265,39 +266,9 @@ impl Ingest {
             level: Level::Stored,
             object_count: fields.object_count,
             stored_bytes: fields.stored_bytes,
-            new_object_count: self.operation.added_count(),
-            new_stored_bytes: self.operation.added_bytes(),
-            kept_stored_bytes: self.earlier_bytes + self.operation.added_bytes(),
+            new_object_count: intake.operation.added_count(),
+            new_stored_bytes: intake.operation.added_bytes(),
+            kept_stored_bytes: intake.earlier_bytes + intake.operation.added_bytes(),
         }))
     }
-}
-
-/// The nodes in packs that earlier attempts sealed, and the stored bytes of all objects there. A node pack is sealed only after the chunk packs
-/// begun before it, so whatever was acknowledged below such a node is here.
-fn received_before(operation: &Operation) -> Result<(HashMap<Address, u8>, u64), VaultError> {
-    let core = &operation.core;
-    let packs = core.ledger.packs_of(operation.id).map_err(|error| error.while_doing("listing own packs"))?;
-    let mut nodes = HashMap::new();
-    let mut stored_bytes = 0;
-    for pack in packs {
-        let footer = match core.read_footer(&pack.name, pack.bytes) {
-            Ok(footer) => footer,
-            // A damaged pack holds nothing; what was in it is sent again.
-            Err(VaultError::BadFormat { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        stored_bytes += footer.entries.iter().map(|entry| u64::from(entry.stored_len)).sum::<u64>();
-        let addresses: Vec<Address> = footer
-            .entries
-            .iter()
-            .filter(|entry| entry.kind == Kind::Node)
-            .map(|entry| entry.address)
-            .collect();
-        for (address, stored) in addresses.iter().zip(core.fetch(Kind::Node, &addresses)?) {
-            if let Ok(header) = Header::parse(stored.bytes()) {
-                nodes.insert(*address, header.level);
-            }
-        }
-    }
-    Ok((nodes, stored_bytes))
 }

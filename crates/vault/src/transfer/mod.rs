@@ -10,6 +10,7 @@
 
 mod completeness;
 mod ingest;
+mod intake;
 mod outbox;
 mod source;
 pub mod wire;

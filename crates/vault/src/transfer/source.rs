@@ -8,7 +8,7 @@ use crate::object::address_of;
 use crate::progress::{Progress, Step};
 use crate::transfer::outbox::{Outbox, Sent};
 use crate::transfer::wire::BatchWriter;
-use crate::transfer::{ASKED_COUNT_MAX, Asked, Offer, Opened, Peer, PeerError};
+use crate::transfer::{ASKED_COUNT_MAX, Asked, BATCH_BYTES_MAX, Offer, Opened, Peer, PeerError};
 use crate::vault::{Core, Vault};
 use crate::walk::{Leaf, NodeAt, Tree, Visitor, walk};
 
@@ -20,7 +20,7 @@ const FETCH_BYTES_MAX: u64 = 4 << 20;
 const REMEMBERED_COUNT_MAX: usize = 1 << 18;
 
 /// Most batches under way at once.
-const CONNECTION_COUNT_MAX: u32 = 64;
+const CONNECTION_COUNT_MAX: u64 = 64;
 
 /// What to copy, and how.
 #[derive(Clone, Debug)]
@@ -35,7 +35,8 @@ pub struct CopyOrder {
     pub wraps: Vec<Vec<u8>>,
     /// This region's cards.
     pub cards: Vec<Vec<u8>>,
-    /// Batches under way at once; ignored by vaults with one thread.
+    /// Batches under way at once, as far as the vault's memory allows (16 MiB each); vaults with one
+    /// thread send one after the other.
     pub connections: u32,
 }
 
@@ -97,7 +98,10 @@ impl Vault {
         let (sent, asked_count) = if self.core.settings.threads <= 1 {
             self.send_missing(&route, Outbox::inline(peer, progress))?
         } else {
-            let connections = order.connections.clamp(1, CONNECTION_COUNT_MAX) as usize;
+            // Each connection has a batch under way and one waiting.
+            let affordable = self.core.settings.memory_bytes_max / (2 * BATCH_BYTES_MAX as u64);
+            let connections =
+                u64::from(order.connections).min(affordable).clamp(1, CONNECTION_COUNT_MAX) as usize;
             std::thread::scope(|scope| {
                 self.send_missing(&route, Outbox::threads(scope, connections, peer, progress))
             })?

@@ -87,6 +87,13 @@ impl<'r> Link<'r> {
         self.state.lock().unwrap().walked.clone()
     }
 
+    /// The destination's process ends and comes back.
+    pub(crate) fn restart(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.ingest = None;
+        state.vault = None;
+    }
+
     fn message<T>(&self, deal: impl FnOnce(&mut State) -> Result<T, VaultError>) -> Result<T, PeerError> {
         let mut state = self.state.lock().unwrap();
         state.message_count += 1;

@@ -277,7 +277,9 @@ impl Disk {
         let mut bytes = vec![0; self.size as usize];
         for (block, content) in &self.state.lock().unwrap().blocks {
             let start = (block * BLOCK) as usize;
-            let length = content.len().min(bytes.len().saturating_sub(start));
+            // A disk that shrank keeps blocks beyond its end.
+            let start = start.min(bytes.len());
+            let length = content.len().min(bytes.len() - start);
             bytes[start..start + length].copy_from_slice(&content[..length]);
         }
         bytes
