@@ -176,8 +176,8 @@ impl From<CatalogError> for Error {
                 let reason = match what {
                     "policy" => Reason::PolicyNotFound,
                     "server" => Reason::ServerNotFound,
-                    "item" | "checkpoint" => Reason::ItemNotFound { item: id.clone() },
-                    "record" => Reason::RecordNotFound,
+                    "item" | "checkpoint item" | "checkpoint" => Reason::ItemNotFound { item: id.clone() },
+                    "record" | "replication record" => Reason::RecordNotFound,
                     "grant" => Reason::GrantNotFound,
                     _ => Reason::NotFound,
                 };

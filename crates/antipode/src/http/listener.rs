@@ -104,3 +104,82 @@ async fn serve_connection(
 async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|is_stopping| *is_stopping).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    struct Served {
+        address: std::net::SocketAddr,
+        stop: watch::Sender<bool>,
+        serving: JoinHandle<()>,
+    }
+
+    async fn served(connections_max: u32, header_timeout: Duration) -> Served {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let router = Router::new().route("/", get(async || "hello"));
+        let limits =
+            ConnectionLimits { connections_max, header_timeout, shutdown: Duration::from_millis(50) };
+        Served { address, stop, serving: tokio::spawn(serve(listener, router, limits, stopped)) }
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        // A reset is an end as good as a close.
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_finish_its_head_is_cut_off() {
+        let served = served(10, Duration::from_millis(30)).await;
+        let mut slow = TcpStream::connect(served.address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        assert!(!answer(slow).await.contains("200 OK"));
+        let mut quick = TcpStream::connect(served.address).await.unwrap();
+        quick.write_all(REQUEST).await.unwrap();
+        assert!(answer(quick).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_wait_for_a_place() {
+        let served = served(1, Duration::from_secs(60)).await;
+        let mut first = TcpStream::connect(served.address).await.unwrap();
+        first.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let mut second = TcpStream::connect(served.address).await.unwrap();
+        second.write_all(REQUEST).await.unwrap();
+        let mut byte = [0];
+        let early = tokio::time::timeout(Duration::from_millis(50), second.read(&mut byte)).await;
+        assert!(early.is_err(), "answered beyond the limit");
+        drop(first);
+        assert!(answer(second).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused() {
+        let served = served(10, Duration::from_secs(60)).await;
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{}", line.repeat(200));
+        let _ = stream.write_all(head.as_bytes()).await;
+        assert!(!answer(stream).await.contains("200 OK"));
+    }
+
+    #[tokio::test]
+    async fn stopping_ends_idle_connections_and_the_listener() {
+        let served = served(10, Duration::from_secs(60)).await;
+        let idle = TcpStream::connect(served.address).await.unwrap();
+        served.stop.send_replace(true);
+        served.serving.await.unwrap();
+        assert_eq!(answer(idle).await, "");
+        assert!(TcpStream::connect(served.address).await.is_err());
+    }
+}

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::Limits;
 use super::error::ApiError;
 use super::reader::Field;
+use super::request_id::AskedPath;
 
 /// The header that carries a caller's token.
 pub(crate) const AUTH_TOKEN: &str = "x-auth-token";
@@ -129,7 +130,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query, ApiError> {
-        Query::of(&parts.uri)
+        let mut query = Query::of(&parts.uri)?;
+        if let Some(AskedPath(path)) = parts.extensions.get() {
+            query.path.clone_from(path);
+        }
+        Ok(query)
     }
 }
 
@@ -145,7 +150,7 @@ impl Query {
         Ok(Query { pairs, path: uri.path().to_owned() })
     }
 
-    /// The path that was asked, without the query.
+    /// The whole path that was asked, without the query.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

@@ -1,0 +1,120 @@
+//! What holds for every answer: request ids, error bodies, forms of times and numbers.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{NOBODY, World};
+
+#[tokio::test]
+async fn every_answer_carries_a_request_id_of_its_own() {
+    let world = World::apart().await;
+    let nobody = world.a.nobody();
+    let mut seen = std::collections::BTreeSet::new();
+    for path in
+        ["/", "/healthz", "/readyz", "/version", "/nowhere", "/v1/p/policies", "/identity/v3", "/identity/"]
+    {
+        let answer = nobody.get(path).await;
+        let id = answer.header("x-openstack-request-id").unwrap_or_else(|| panic!("{path}")).to_owned();
+        assert!(id.starts_with("req-") && id.len() == 40, "{id}");
+        assert!(seen.insert(id), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_and_what_is_not_known_have_error_bodies() {
+    let world = World::apart().await;
+    world.a.admin.get("/v2/nowhere").await.refuses(404, "Antipode.0404", "");
+    world.a.admin.get_v1("/nowhere").await.refuses(404, "Antipode.0404", "");
+    let deleted = world.a.admin.send(Method::DELETE, &world.a.admin.v1("/policies"), None).await;
+    deleted.refuses(405, "Antipode.0405", "");
+    world.a.admin.get_v1("/policies/%ff").await.refuses(400, "CSBS.9001", "path");
+    world.a.admin.get_v1("/policies/nonsense").await.refuses(400, "CSBS.9001", "policy_id");
+    world.a.admin.get_v1(&format!("/policies/{NOBODY}")).await.refuses(404, "CSBS.3000", "plan not found");
+    let item = world.a.admin.get_v1(&format!("/checkpoint_items/{NOBODY}")).await;
+    item.refuses(404, "CSBS.3001", &format!("Checkpoint_item ({NOBODY}) is not found."));
+    let record = world.a.admin.get_v1(&format!("/replication_records/{NOBODY}")).await;
+    record.refuses(404, "CSBS.6040", "task not found");
+}
+
+#[tokio::test]
+async fn who_calls_is_asked_before_what_is_wanted() {
+    let world = World::apart().await;
+    let body = json!({ "nonsense": true });
+    world.a.nobody().post_v1("/policies", &body).await.refuses(401, "Antipode.0401", "token");
+    let wrong = world.a.admin.with_token("wrong");
+    wrong.get_v1("/policies").await.refuses(401, "Antipode.0401", "token");
+    wrong.with_token(&"0".repeat(64)).get_v1("/policies").await.refuses(401, "Antipode.0401", "token");
+    let stranger = world.a.stranger("other").await;
+    stranger.get(&world.a.admin.v1("/policies")).await.refuses(403, "Antipode.0403", "");
+    stranger.get("/v1/nowhere/policies").await.refuses(403, "Antipode.0403", "");
+    let malformed = stranger.get("/v1/a%20b/policies").await;
+    malformed.refuses(400, "CSBS.9001", "project_id");
+}
+
+#[tokio::test]
+async fn discovery_and_health_need_no_token() {
+    let world = World::apart().await;
+    let nobody = world.a.nobody();
+    let root = nobody.get("/").await;
+    assert_eq!(root.status, 300);
+    assert_eq!(root.body["versions"][0]["id"], "v1.0");
+    assert_eq!(root.body["versions"][0]["status"], "CURRENT");
+    assert_eq!(root.body["versions"][0]["links"][0]["href"], "http://eu-a.example:8780/v1/");
+    assert_eq!((nobody.get("/healthz").await.status, nobody.get("/readyz").await.status), (200, 200));
+    assert_eq!(nobody.get("/version").await.body["region"], "eu-a");
+    for path in ["/identity", "/identity/"] {
+        let versions = nobody.get(path).await;
+        assert_eq!(versions.status, 300, "{path}");
+        assert_eq!(versions.body["versions"]["values"][0]["status"], "stable");
+    }
+    for path in ["/identity/v3", "/identity/v3/"] {
+        let version = nobody.get(path).await;
+        assert_eq!((version.status, &version.body["version"]["id"]), (200, &json!("v3.14")), "{path}");
+    }
+}
+
+/// Every number is an integer, and every time has the one form that clients parse.
+fn check_forms(path: &str, value: &Value) {
+    match value {
+        Value::Number(number) => assert!(!number.is_f64(), "{path} is {number}"),
+        Value::String(text) if path.ends_with("_at") && !text.is_empty() => {
+            assert_eq!(text.len(), 26, "{path} is {text}");
+            assert!(text.as_bytes()[10] == b'T' && text.as_bytes()[19] == b'.', "{path} is {text}");
+        }
+        Value::Array(members) => {
+            members
+                .iter()
+                .enumerate()
+                .for_each(|(index, member)| check_forms(&format!("{path}[{index}]"), member));
+        }
+        Value::Object(map) => {
+            map.iter().for_each(|(key, member)| check_forms(&format!("{path}.{key}"), member))
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_integers_and_times_have_one_form() {
+    let world = World::paired().await;
+    let (policy, item) = world.backed_up().await;
+    world.replicate(&policy).await;
+    world.a.work().await;
+    for path in [
+        "/policies".to_owned(),
+        format!("/policies/{policy}"),
+        "/checkpoint_items".to_owned(),
+        format!("/checkpoint_items/{item}"),
+        "/checkpoint_items/count".to_owned(),
+        "/replication_records".to_owned(),
+        "/replication_capabilities".to_owned(),
+    ] {
+        let answer = world.a.admin.get_v1(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        check_forms(&path, &answer.body);
+    }
+    let policy = world.a.admin.get_v1(&format!("/policies/{policy}")).await;
+    let start = &policy.body["policy"]["scheduled_operations"][0]["trigger"]["properties"]["start_time"];
+    assert_eq!(start.as_str().unwrap().len(), 19);
+    assert_eq!(start.as_str().unwrap().as_bytes()[10], b' ');
+}
