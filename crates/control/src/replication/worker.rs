@@ -259,11 +259,14 @@ impl Control {
         let (vault, order, far, counting) = (vault.clone(), order.clone(), far_end.clone(), progress.clone());
         let work = move || vault.copy_item(&order, far.as_ref(), counting.as_ref());
         let copied = self.under_lease(&job.lease, &progress, note, work).await?;
-        let copied = copied.map_err(|error| self.halt(error, far_end))?;
-        let totals = totals(&at_start, copied.sent_bytes, copied.resent_bytes);
+        // What was acknowledged before a failure was sent too.
+        let totals = match &copied {
+            Ok(copied) => totals(&at_start, copied.sent_bytes, copied.resent_bytes),
+            Err(_) => totals(&at_start, progress.moved_bytes(), 0),
+        };
         self.catalog().record_transfer_progress(&job.lease, record.id, &totals, self.now()).await?;
         crash_point!("replicate.copied");
-        Ok(copied)
+        copied.map_err(|error| self.halt(error, far_end))
     }
 
     async fn verify(
@@ -336,6 +339,8 @@ impl Control {
             destination_checkpoint_id: replica.checkpoint_id,
             destination_item_id: replica.item_id,
             progress: TransferProgress {
+                // Counted less than was kept: this process died before it could write down what it had sent.
+                sent_bytes: known.sent_bytes.max(kept_bytes.unwrap_or(0)),
                 // What was sent beyond what the destination kept was lost on the way and sent twice.
                 resent_bytes: kept_bytes
                     .map_or(known.resent_bytes, |kept| known.sent_bytes.saturating_sub(kept)),
