@@ -74,7 +74,8 @@ conformance! {
         fences_grow_over_all_jobs
         a_postponed_job_waits_and_says_why
         every_job_is_claimed_once_by_racing_workers
-        a_lease_on_one_thing_does_not_finish_another;
+        a_lease_on_one_thing_does_not_finish_another
+        released_leases_are_claimable_and_fence_their_holders;
     replication:
         a_call_selects_once_and_then_nothing
         fifty_calls_at_once_list_every_item_once
@@ -84,7 +85,8 @@ conformance! {
         a_lost_replica_is_selected_again
         a_manual_order_after_deletion_raises_the_generation
         a_cancelled_record_fences_its_worker
-        records_filter_and_count;
+        records_filter_and_count
+        a_base_is_offered_only_while_the_destination_holds_it;
     deletion:
         deletion_takes_all_items_or_none
         a_waiting_record_is_skipped_and_a_copying_one_protects

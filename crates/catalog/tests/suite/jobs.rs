@@ -130,3 +130,21 @@ pub(crate) async fn a_lease_on_one_thing_does_not_finish_another(world: &World) 
     assert!(matches!(other, Err(CatalogError::Fenced)));
     assert!(matches!(catalog.finish_delete(&lease, item_id(1), at(100)).await, Err(CatalogError::Fenced)));
 }
+
+pub(crate) async fn released_leases_are_claimable_and_fence_their_holders(world: &World) {
+    let catalog = &world.catalog;
+    enqueue(world, 1).await;
+    enqueue(world, 2).await;
+    let killed = world.claim(JobKind::Backup, at(5)).await.unwrap();
+    assert_eq!(catalog.release_leases().await.unwrap(), 1, "only what was claimed");
+    assert!(matches!(
+        catalog.start_backup(&killed.lease, item_id(1), at(6)).await,
+        Err(CatalogError::Fenced)
+    ));
+    let again = world.claim(JobKind::Backup, at(6)).await.unwrap();
+    assert_eq!((again.lease.subject, again.attempts), (killed.lease.subject, 2));
+    assert!(again.lease.fence > killed.lease.fence);
+    assert!(matches!(catalog.extend_lease(&killed.lease, at(99)).await, Err(CatalogError::Fenced)));
+    world.finish_backup(&again.lease, at(7)).await;
+    assert_eq!(catalog.release_leases().await.unwrap(), 0, "a finished job is not freed");
+}

@@ -18,7 +18,7 @@ fn peer(name: &str, n: u8) -> Peer {
         card: vec![n],
         tls_key_hash: [n; 32],
         is_confirmed: false,
-        pairing_code: String::new(),
+        pairing_code: "abcd efgh".to_owned(),
         paired_at: at(0),
         updated_at: at(0),
     }

@@ -8,10 +8,11 @@ use catalog::{
 };
 use model::ids::{CheckpointItemId, ReplicationRecordId};
 use model::policy::Policy;
-use model::replication::{RecordEvent, RecordState, ReplicationPlan, plan};
+use model::replication::{Destination, RecordEvent, RecordState, ReplicationPlan, plan};
 
 use super::world::{
-    World, at, bytes, checkpoint_id, destination, grant_id, item_id, order, other_project, project, record_id,
+    World, at, bytes, checkpoint_id, destination, grant_id, item_id, manifest_of, order, other_project,
+    project, record_id,
 };
 
 pub(crate) async fn planned(world: &World, policy: &Policy) -> ReplicationPlan {
@@ -294,4 +295,21 @@ pub(crate) async fn records_filter_and_count(world: &World) {
         assert_eq!(listed.len() as u64, expected, "{filter:?}");
         assert_eq!(catalog.count_records(&project(), &filter).await.unwrap(), expected, "{filter:?}");
     }
+}
+
+pub(crate) async fn a_base_is_offered_only_while_the_destination_holds_it(world: &World) {
+    let catalog = &world.catalog;
+    let policy = world.policy(1, &["s1"]).await;
+    world.run(&policy, 1).await;
+    let there = destination();
+    let held = || catalog.replicated_manifests(&policy.resources[0].id, &there, 10);
+    let record = replicate(world, &policy, 1).await[0].1;
+    assert_eq!(held().await.unwrap(), Vec::<[u8; 32]>::new(), "waiting is not held");
+    finish(world, record).await;
+    assert_eq!(held().await.unwrap(), [manifest_of(item_id(10))]);
+    let elsewhere = Destination { project_id: project(), ..destination() };
+    let other = catalog.replicated_manifests(&policy.resources[0].id, &elsewhere, 10).await.unwrap();
+    assert_eq!(other, Vec::<[u8; 32]>::new(), "another project's vault");
+    catalog.note_replicas_gone(&[record], at(3000)).await.unwrap();
+    assert_eq!(held().await.unwrap(), Vec::<[u8; 32]>::new(), "deleted there");
 }
