@@ -310,8 +310,8 @@ fn trees_of_other_depth_are_compared_place_by_place() {
 
 /// Backs up and transfers what became of the disk; what moves is what the source had to store.
 fn check_change(story: &Story, destination: &Region, grown: &Disk, asked_max: u64) {
-    let second = back_up(&story.source, &story.vault, &order(2, &[story.manifest]), &[&grown]).unwrap();
-    let link = Link::new(&destination, 2);
+    let second = back_up(&story.source, &story.vault, &order(2, &[story.manifest]), &[grown]).unwrap();
+    let link = Link::new(destination, 2);
     let copies =
         transfer(&story.vault, &copy_order(second.manifest.digest(), &[story.manifest]), &link).unwrap();
     assert_eq!(copies[0].sent_bytes, second.new_stored_bytes);
@@ -390,7 +390,7 @@ fn what_a_source_left_out_is_found_by_the_proof_and_sent() {
         frames[frames.len() / 3],
         *nodes().next().unwrap(),
         *nodes().find(|asked| asked.level == 1).unwrap(),
-        *nodes().last().unwrap(),
+        *nodes().next_back().unwrap(),
     ];
     for hidden in some {
         let destination = destination(&story);
