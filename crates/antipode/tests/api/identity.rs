@@ -3,10 +3,10 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, World, login_body};
+use crate::support::client::login_body;
+use crate::support::{Answer, Client, PASSWORD, World};
 
 const TOKENS: &str = "/identity/v3/auth/tokens";
-const PASSWORD: &str = "correct horse battery";
 
 async fn about(client: &Client, method: Method, subject: &str) -> Answer {
     let request = client.request(method, TOKENS).header("X-Subject-Token", subject);

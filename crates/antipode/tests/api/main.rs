@@ -1,4 +1,5 @@
 //! Route tests: status, body and stored effect of every route, through the router, no socket.
+#![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,9 @@
 //! no socket. Nothing runs by itself: a test says when the workers work.
 
 #![allow(dead_code, reason = "each test program uses its own part of the world")]
+#![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
+
+pub(crate) mod client;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,40 +16,40 @@ use std::time::Duration;
 
 use antipode::http::{self, Limits, Site};
 use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request};
+use axum::http::Method;
 use catalog::{Catalog, JobKind};
 use control::peers::messages::{Asking, LinkError, PeerAddress, PeerLinks, PeerRequest, Refusal};
 use control::region::{FirstUser, KeyFiles, ensure_row};
 use control::workers::{Round, Timer};
 use control::{Control, Parts};
-use http_body_util::BodyExt;
 use model::ids::RegionName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower::ServiceExt;
 use vault::recovery::RecoverySeed;
 use vault::seams::{Clock, SeededEntropy};
 use vault::store::LocalStore;
 use vault::vault::VaultSettings;
 
-/// The provider of servers.
-pub const PROVIDER: &str = "fc4d5750-22e7-4798-8a46-f48f62c4c1da";
-/// A well-formed id that names nothing.
-pub const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
-/// Bytes of every test disk.
-pub const DISK_BYTES: usize = 256 * 1024;
+pub(crate) use client::{Answer, Client, policy_body};
 
-const PASSWORD: &str = "correct horse battery";
+/// The provider of servers.
+pub(crate) const PROVIDER: &str = "fc4d5750-22e7-4798-8a46-f48f62c4c1da";
+/// A well-formed id that names nothing.
+pub(crate) const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+/// Bytes of every test disk.
+pub(crate) const DISK_BYTES: usize = 256 * 1024;
+
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 /// 2026-11-23T01:02:03 UTC.
 const START_MS: u64 = 1_795_395_723_000;
 
 /// Shows a later millisecond each time, so that nothing is ever made at the same moment.
-pub struct TickingClock(AtomicU64);
+pub(crate) struct TickingClock(AtomicU64);
 
 impl TickingClock {
     /// Moves on by whole seconds.
-    pub fn advance_seconds(&self, seconds: u64) {
+    pub(crate) fn advance_seconds(&self, seconds: u64) {
         self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 }
@@ -68,7 +71,7 @@ impl Timer for NoSleep {
 
 /// What is wrong with the link between the regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing gets through.
     Down,
     /// Transfers can be opened, but nothing after that gets through.
@@ -79,14 +82,14 @@ pub enum Fault {
 
 /// The link between the regions of one world: a plain call.
 #[derive(Default)]
-pub struct Links {
+pub(crate) struct Links {
     regions: Mutex<HashMap<RegionName, Control>>,
     fault: Mutex<Option<Fault>>,
 }
 
 impl Links {
     /// Breaks or mends the link.
-    pub fn set_fault(&self, fault: Option<Fault>) {
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
         *self.fault.lock().unwrap() = fault;
     }
 
@@ -126,13 +129,13 @@ impl PeerLinks for End {
 }
 
 /// One region of the world.
-pub struct Region {
+pub(crate) struct Region {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its control.
-    pub control: Control,
+    pub(crate) control: Control,
     /// Its operator, who is also admin of its first project.
-    pub admin: Client,
+    pub(crate) admin: Client,
     router: Router,
     folder: TempDir,
 }
@@ -190,17 +193,17 @@ impl Region {
     }
 
     /// A caller without a token.
-    pub fn nobody(&self) -> Client {
+    pub(crate) fn nobody(&self) -> Client {
         Client { router: self.router.clone(), token: None, project_id: self.admin.project_id.clone() }
     }
 
     /// Makes a user with one role in the first project, and logs in.
-    pub async fn user(&self, name: &str, role: &str) -> Client {
+    pub(crate) async fn user(&self, name: &str, role: &str) -> Client {
         self.user_in(name, role, &self.admin.project_id, &self.name).await
     }
 
     /// Makes a project with a user who is its admin, and logs in.
-    pub async fn stranger(&self, project: &str) -> Client {
+    pub(crate) async fn stranger(&self, project: &str) -> Client {
         let answer =
             self.admin.post("/identity/v3/projects", &json!({ "project": { "name": project } })).await;
         let id = answer.text("project.id");
@@ -216,12 +219,12 @@ impl Region {
     }
 
     /// Registers a server of the first project with one disk of random-looking bytes.
-    pub async fn server(&self, name: &str) -> String {
+    pub(crate) async fn server(&self, name: &str) -> String {
         self.server_of(&self.admin.project_id, name, DISK_BYTES).await
     }
 
     /// Registers a server of a project with one disk of so many bytes.
-    pub async fn server_of(&self, project_id: &str, name: &str, bytes: usize) -> String {
+    pub(crate) async fn server_of(&self, project_id: &str, name: &str, bytes: usize) -> String {
         let path = self.disk(name);
         write_disk(&path, bytes, name.len() as u8);
         let volume = json!({ "name": "root", "path": path, "format": "raw", "bootable": true });
@@ -232,12 +235,12 @@ impl Region {
     }
 
     /// Where the disk of a server lies.
-    pub fn disk(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn disk(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join("disks").join(format!("{name}.img"))
     }
 
     /// Lets the workers work until none finds anything to do.
-    pub async fn work(&self) {
+    pub(crate) async fn work(&self) {
         let kinds = [JobKind::Backup, JobKind::Delete, JobKind::Restore, JobKind::Replicate, JobKind::Verify];
         loop {
             let mut has_worked = false;
@@ -251,26 +254,26 @@ impl Region {
     }
 
     /// One round of one kind of work; whether there was any.
-    pub async fn work_once(&self, kind: JobKind) -> bool {
+    pub(crate) async fn work_once(&self, kind: JobKind) -> bool {
         matches!(self.control.work_once(kind).await, Ok(Round::Worked))
     }
 
     /// Makes a policy over servers, with a nightly backup that is switched off.
-    pub async fn policy(&self, name: &str, servers: &[&str]) -> String {
+    pub(crate) async fn policy(&self, name: &str, servers: &[&str]) -> String {
         let answer = self.admin.post_v1("/policies", &policy_body(name, servers)).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.text("policy.id")
     }
 
     /// Runs a policy and lets the backups end; the ids of the items, oldest first.
-    pub async fn back_up(&self, policy: &str) -> Vec<String> {
+    pub(crate) async fn back_up(&self, policy: &str) -> Vec<String> {
         let checkpoint = self.begin_backup(policy).await;
         self.work().await;
         self.items_of(&checkpoint).await
     }
 
     /// Runs a policy; the id of the checkpoint.
-    pub async fn begin_backup(&self, policy: &str) -> String {
+    pub(crate) async fn begin_backup(&self, policy: &str) -> String {
         let body = json!({ "checkpoint": { "plan_id": policy, "parameters": {} } });
         let answer = self.admin.post_v1(&format!("/providers/{PROVIDER}/checkpoints"), &body).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -278,18 +281,18 @@ impl Region {
     }
 
     /// The ids of a checkpoint's items, oldest first.
-    pub async fn items_of(&self, checkpoint: &str) -> Vec<String> {
+    pub(crate) async fn items_of(&self, checkpoint: &str) -> Vec<String> {
         let path = format!("/checkpoint_items?checkpoint_id={checkpoint}&sort=created_at:asc,id:asc");
         self.admin.get_v1(&path).await.texts("checkpoint_items", "id")
     }
 
     /// The ids of all items, oldest first.
-    pub async fn all_items(&self) -> Vec<String> {
+    pub(crate) async fn all_items(&self) -> Vec<String> {
         self.admin.get_v1("/checkpoint_items?sort=created_at:asc").await.texts("checkpoint_items", "id")
     }
 
     /// One item as the API shows it.
-    pub async fn item(&self, id: &str) -> Value {
+    pub(crate) async fn item(&self, id: &str) -> Value {
         let answer = self.admin.get_v1(&format!("/checkpoint_items/{id}")).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.body["checkpoint_item"].clone()
@@ -297,20 +300,20 @@ impl Region {
 }
 
 /// Two paired regions; replicas of the first project of `a` may come into the first project of `b`.
-pub struct World {
+pub(crate) struct World {
     /// The source.
-    pub a: Region,
+    pub(crate) a: Region,
     /// The destination.
-    pub b: Region,
+    pub(crate) b: Region,
     /// The link between them.
-    pub links: Arc<Links>,
+    pub(crate) links: Arc<Links>,
     /// The clock of both.
-    pub clock: Arc<TickingClock>,
+    pub(crate) clock: Arc<TickingClock>,
 }
 
 impl World {
     /// Two regions that know and trust each other.
-    pub async fn paired() -> World {
+    pub(crate) async fn paired() -> World {
         let world = World::apart().await;
         world.pair().await;
         world.grant(&world.a.admin.project_id).await;
@@ -318,7 +321,7 @@ impl World {
     }
 
     /// Two regions that have never heard of each other.
-    pub async fn apart() -> World {
+    pub(crate) async fn apart() -> World {
         let links = Arc::new(Links::default());
         let clock = Arc::new(TickingClock(AtomicU64::new(START_MS)));
         let a = Region::new("eu-a", 1, &links, &clock).await;
@@ -327,7 +330,7 @@ impl World {
     }
 
     /// Invitation, acceptance, confirmation: all through the API.
-    pub async fn pair(&self) {
+    pub(crate) async fn pair(&self) {
         let invited =
             self.a.admin.post("/antipode/v1/regions/invitations", &json!({ "region": "eu-b" })).await;
         let line = json!({ "invitation": invited.text("invitation") });
@@ -339,7 +342,7 @@ impl World {
     }
 
     /// Accepts replicas of a project of `a` into the first project of `b`.
-    pub async fn grant(&self, source_project: &str) -> String {
+    pub(crate) async fn grant(&self, source_project: &str) -> String {
         let grant = json!({ "grant": { "source_region": "eu-a", "source_project_id": source_project } });
         let answer = self.b.admin.post("/antipode/v1/grants", &grant).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
@@ -349,7 +352,7 @@ impl World {
     }
 
     /// The body of the core call, to the first project of `b`.
-    pub fn order(&self, policy: &str) -> Value {
+    pub(crate) fn order(&self, policy: &str) -> Value {
         json!({ "replication": {
             "policy_id": policy,
             "destination_region": "eu-b",
@@ -358,7 +361,7 @@ impl World {
     }
 
     /// The core call; its answer.
-    pub async fn replicate(&self, policy: &str) -> Answer {
+    pub(crate) async fn replicate(&self, policy: &str) -> Answer {
         self.a
             .admin
             .post_v1(&format!("/providers/{PROVIDER}/checkpoints/replicate"), &self.order(policy))
@@ -366,7 +369,7 @@ impl World {
     }
 
     /// The core call with some keys of its body changed; null takes one out.
-    pub async fn replicate_with(&self, policy: &str, changes: Value) -> Answer {
+    pub(crate) async fn replicate_with(&self, policy: &str, changes: Value) -> Answer {
         let mut order = self.order(policy);
         for (key, value) in changes.as_object().unwrap() {
             match value {
@@ -378,7 +381,7 @@ impl World {
     }
 
     /// The single call; its answer.
-    pub async fn replicate_item(&self, item: &str) -> Answer {
+    pub(crate) async fn replicate_item(&self, item: &str) -> Answer {
         let body = json!({ "replication": {
             "destination_region": "eu-b",
             "destination_project_id": self.b.admin.project_id,
@@ -388,7 +391,7 @@ impl World {
 
     /// Goes on to the same time of the next day, keeps house at the source and lets it work; the admin
     /// of the source logs in again, because a token does not live for a day.
-    pub async fn next_day(&mut self) {
+    pub(crate) async fn next_day(&mut self) {
         self.clock.advance_seconds(86_400);
         self.a.control.keep_house().await.unwrap();
         self.a.work().await;
@@ -398,14 +401,14 @@ impl World {
     }
 
     /// Lets a record begin to copy, and cuts the link there.
-    pub async fn begin_copying(&self, record: &str) {
+    pub(crate) async fn begin_copying(&self, record: &str) {
         self.links.set_fault(Some(Fault::DownAfterOpen));
         assert!(self.a.work_once(JobKind::Replicate).await);
         assert_eq!(self.record(record).await["status"], "replicating");
     }
 
     /// Makes a record fail for good.
-    pub async fn fail_record(&self, record: &str) {
+    pub(crate) async fn fail_record(&self, record: &str) {
         self.links.set_fault(Some(Fault::RefusesToOpen));
         assert!(self.a.work_once(JobKind::Replicate).await);
         self.links.set_fault(None);
@@ -413,7 +416,7 @@ impl World {
     }
 
     /// Deletes the replica of an item in its own region, and lets the source hear of it.
-    pub async fn delete_replica(&self, item: &str) {
+    pub(crate) async fn delete_replica(&self, item: &str) {
         let record = self.a.item(item).await["replication_records"][0].clone();
         let (checkpoint, replica) = ("destination_checkpoint_id", "destination_checkpoint_item_id");
         let path = format!("/providers/{PROVIDER}/checkpoints/{}", record[checkpoint].as_str().unwrap());
@@ -427,7 +430,7 @@ impl World {
     }
 
     /// A policy of one server with one finished backup: the policy and the item.
-    pub async fn backed_up(&self) -> (String, String) {
+    pub(crate) async fn backed_up(&self) -> (String, String) {
         let server = self.a.server("db1").await;
         let policy = self.a.policy("nightly", &[&server]).await;
         let items = self.a.back_up(&policy).await;
@@ -435,193 +438,20 @@ impl World {
     }
 
     /// The number of replication records of the first project of `a`.
-    pub async fn record_count(&self) -> u64 {
+    pub(crate) async fn record_count(&self) -> u64 {
         self.a.admin.get_v1("/replication_records").await.body["count"].as_u64().unwrap()
     }
 
     /// One replication record as the API shows it.
-    pub async fn record(&self, id: &str) -> Value {
+    pub(crate) async fn record(&self, id: &str) -> Value {
         let answer = self.a.admin.get_v1(&format!("/replication_records/{id}")).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.body["replication_record"].clone()
     }
 }
 
-/// Somebody who calls the API of one region.
-#[derive(Clone)]
-pub struct Client {
-    router: Router,
-    /// The token, if logged in.
-    pub token: Option<String>,
-    /// The project of the token.
-    pub project_id: String,
-}
-
-impl Client {
-    async fn log_in(router: &Router, name: &str, project: Option<&str>) -> Client {
-        let nobody = Client { router: router.clone(), token: None, project_id: String::new() };
-        let answer = nobody.post("/identity/v3/auth/tokens", &login_body(name, PASSWORD, project)).await;
-        assert_eq!(answer.status, 201, "{}", answer.body);
-        let token = answer.header("x-subject-token").unwrap().to_owned();
-        let project_id = answer.body["token"]["project"]["id"].as_str().unwrap_or_default().to_owned();
-        Client { token: Some(token), project_id, ..nobody }
-    }
-
-    /// Logs in again, with another scope.
-    pub async fn relog(&self, name: &str, project: Option<&str>) -> Client {
-        Client::log_in(&self.router, name, project).await
-    }
-
-    /// The same caller under a token of one's own making.
-    pub fn with_token(&self, token: &str) -> Client {
-        Client { token: Some(token.to_owned()), ..self.clone() }
-    }
-
-    /// Sends a request with any head and body.
-    pub async fn raw(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
-    }
-
-    /// A request of this caller, without a body.
-    pub fn request(&self, method: Method, path: &str) -> axum::http::request::Builder {
-        let request = Request::builder().method(method).uri(path);
-        match &self.token {
-            Some(token) => request.header("X-Auth-Token", token),
-            None => request,
-        }
-    }
-
-    /// Sends a request with a JSON body, or none.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        let request = self.request(method, path);
-        let request = match body {
-            Some(body) => {
-                request.header("Content-Type", "application/json").body(Body::from(body.to_string()))
-            }
-            None => request.body(Body::empty()),
-        };
-        self.raw(request.unwrap()).await
-    }
-
-    /// GET from the root.
-    pub async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, None).await
-    }
-
-    /// POST from the root.
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::POST, path, Some(body)).await
-    }
-
-    /// The path of something in the caller's project.
-    pub fn v1(&self, path: &str) -> String {
-        format!("/v1/{}{path}", self.project_id)
-    }
-
-    /// GET in the project.
-    pub async fn get_v1(&self, path: &str) -> Answer {
-        self.get(&self.v1(path)).await
-    }
-
-    /// POST in the project.
-    pub async fn post_v1(&self, path: &str, body: &Value) -> Answer {
-        self.post(&self.v1(path), body).await
-    }
-
-    /// PUT in the project.
-    pub async fn put_v1(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::PUT, &self.v1(path), Some(body)).await
-    }
-
-    /// DELETE in the project.
-    pub async fn delete_v1(&self, path: &str) -> Answer {
-        self.send(Method::DELETE, &self.v1(path), None).await
-    }
-}
-
-/// What came back.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body; null when it was empty or no JSON.
-    pub body: Value,
-}
-
-impl Answer {
-    /// The text at a path of keys.
-    pub fn text(&self, path: &str) -> String {
-        let value = path.split('.').fold(&self.body, |value, key| &value[key]);
-        value.as_str().unwrap_or_else(|| panic!("no text at {path} in {}", self.body)).to_owned()
-    }
-
-    /// The texts under one key of each member of a list.
-    pub fn texts(&self, list: &str, key: &str) -> Vec<String> {
-        let rows = self.body[list].as_array().unwrap_or_else(|| panic!("no list {list} in {}", self.body));
-        rows.iter().map(|row| row[key].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// A header as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// The members of the core call's answer, as (item, record).
-    pub fn selected(&self) -> Vec<(String, String)> {
-        assert_eq!(self.status, 200, "{}", self.body);
-        let rows = self.body["replication"]["checkpoint_items"].as_array().unwrap();
-        let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
-        rows.iter().map(|row| (text(row, "checkpoint_item_id"), text(row, "replication_record_id"))).collect()
-    }
-
-    /// Asserts a refusal: its status, its code, and that the text names something.
-    #[track_caller]
-    pub fn refuses(&self, status: u16, code: &str, named: &str) {
-        assert_eq!((self.status, &self.body["error_code"]), (status, &json!(code)), "{}", self.body);
-        let message = self.body["error_msg"].as_str().unwrap();
-        assert!(message.contains(named), "{named:?} is not in {message:?}");
-    }
-}
-
-/// The body of a log-in by password.
-pub fn login_body(name: &str, password: &str, project: Option<&str>) -> Value {
-    let domain = json!({ "name": "Default" });
-    let user = json!({ "name": name, "password": password, "domain": domain });
-    let scope = match project {
-        Some(project) => json!({ "project": { "name": project, "domain": domain } }),
-        None => json!("unscoped"),
-    };
-    json!({ "auth": { "identity": { "methods": ["password"], "password": { "user": user } }, "scope": scope } })
-}
-
-/// The body of a policy with one backup operation that is switched off.
-pub fn policy_body(name: &str, servers: &[&str]) -> Value {
-    let resource = |id: &&str| json!({ "id": id, "type": "OS::Nova::Server", "name": "server" });
-    let pattern = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nRRULE:FREQ=DAILY;BYHOUR=1;BYMINUTE=30\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
-    json!({ "policy": {
-        "name": name,
-        "description": "",
-        "provider_id": PROVIDER,
-        "parameters": { "common": {} },
-        "resources": servers.iter().map(resource).collect::<Vec<_>>(),
-        "scheduled_operations": [{
-            "name": format!("{name}-backup"),
-            "enabled": false,
-            "operation_type": "backup",
-            "operation_definition": { "max_backups": 14, "retention_duration_days": -1, "permanent": false },
-            "trigger": { "properties": { "pattern": pattern } },
-        }],
-    } })
-}
-
 /// Bytes that look random and follow from a seed.
-pub fn write_disk(path: &Path, bytes: usize, seed: u8) {
+pub(crate) fn write_disk(path: &Path, bytes: usize, seed: u8) {
     let mut content = vec![0; bytes];
     vault::seams::Entropy::fill(&SeededEntropy::new(u64::from(seed)), &mut content);
     std::fs::write(path, content).unwrap();

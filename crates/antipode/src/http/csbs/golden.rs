@@ -179,6 +179,12 @@ fn record() -> ReplicationRecord {
     }
 }
 
+/// A shown policy as an order for a new one: a supplied list of tags may not be empty.
+fn order_of(mut shown: Value) -> Value {
+    shown["policy"]["tags"] = Value::Null;
+    shown
+}
+
 /// What stands at every place of a body, with values replaced by the names of their types. A number
 /// that is no integer has a type of its own, which no golden body holds.
 fn shape(value: &Value) -> Value {
@@ -201,7 +207,7 @@ fn a_policy_looks_as_its_golden_body() {
 
 #[test]
 fn a_policy_read_back_is_the_policy_that_was_shown() {
-    let (policy, body) = (policy(), golden(POLICY));
+    let (policy, body) = (policy(), order_of(golden(POLICY)));
     let new = read_new_policy(&body).unwrap();
     assert_eq!((new.name, new.resources, new.parameters), (policy.name, policy.resources, policy.parameters));
     for (new, shown) in new.operations.iter().zip(&policy.operations) {
@@ -215,7 +221,7 @@ fn a_policy_read_back_is_the_policy_that_was_shown() {
 
 #[test]
 fn limits_may_come_as_texts_or_numbers() {
-    let mut body = golden(POLICY);
+    let mut body = order_of(golden(POLICY));
     let definition = &mut body["policy"]["scheduled_operations"][0]["operation_definition"];
     for (key, text) in [
         ("max_backups", "14"),
