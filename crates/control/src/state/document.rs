@@ -15,9 +15,9 @@ pub(super) fn of_policy(policy: &Policy) -> String {
     Object::new()
         .text("description", policy.description.as_str())
         .text("parameters_json", &policy.parameters)
-        .raw("resources", &list(&policy.resources, of_resource))
-        .raw("operations", &list(&policy.operations, of_operation))
-        .raw("tags", &list(&policy.tags, of_tag))
+        .raw("resources", list(&policy.resources, of_resource))
+        .raw("operations", list(&policy.operations, of_operation))
+        .raw("tags", list(&policy.tags, of_tag))
         .raw("created_at", policy.created_at.micros())
         .raw("updated_at", policy.updated_at.micros())
         .end()
@@ -45,7 +45,7 @@ fn of_resource(resource: &PolicyResource) -> String {
         Some(given) => object.text("extra_info_json", given),
         None => object,
     };
-    object.raw("excluded_volumes", &list(&resource.excluded_volumes, |id| quoted(id.as_str()))).end()
+    object.raw("excluded_volumes", list(&resource.excluded_volumes, |id| quoted(id.as_str()))).end()
 }
 
 fn of_operation(operation: &ScheduledOperation) -> String {
