@@ -80,7 +80,7 @@ impl Output {
         let value = at(row, path);
         match value.as_u64() {
             Some(bytes) if path.ends_with("_bytes") && !self.raw_bytes => size(bytes),
-            _ => text_of(value),
+            _ => printable(&text_of(value)),
         }
     }
 }
@@ -103,6 +103,11 @@ fn text_of(value: &Value) -> String {
         Value::Object(map) if map.contains_key("name") => text_of(&map["name"]),
         other => other.to_string(),
     }
+}
+
+/// A text that cannot steer the terminal: others may have written it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A size in IEC units, such as `1.5 GiB`.
@@ -158,6 +163,11 @@ mod tests {
         ] {
             assert_eq!(size(bytes), shown);
         }
+    }
+
+    #[test]
+    fn texts_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\r\nc"), "a [2Jb  c");
     }
 
     #[test]

@@ -22,7 +22,7 @@ const OPERATION_COLUMNS: [Column; 7] = [
     ("KEEP DAYS", "operation_definition.retention_duration_days"),
     ("TO REGION", "operation_definition.destination_region"),
     ("TO PROJECT", "operation_definition.destination_project_id"),
-    ("PATTERN", "trigger.properties.pattern"),
+    ("WHEN (UTC)", "rules"),
 ];
 
 /// What can be done with policies.
@@ -237,8 +237,18 @@ fn show(context: &Context, policy: &Value) {
     context.output.one(policy, &COLUMNS);
     if context.output.format == Format::Table {
         let operations = policy["scheduled_operations"].as_array().map(Vec::as_slice).unwrap_or_default();
-        context.output.list(operations, &OPERATION_COLUMNS);
+        let operations: Vec<Value> = operations.iter().map(with_rules).collect();
+        context.output.list(&operations, &OPERATION_COLUMNS);
     }
+}
+
+/// The operation with the rules of its calendar, which are all that a person wants to see of it.
+fn with_rules(operation: &Value) -> Value {
+    let pattern = cell(operation, "trigger.properties.pattern");
+    let rules: Vec<&str> = pattern.lines().filter_map(|line| line.trim().strip_prefix("RRULE:")).collect();
+    let mut operation = operation.clone();
+    operation["rules"] = Value::from(rules.join(", "));
+    operation
 }
 
 /// A server as a policy names it.

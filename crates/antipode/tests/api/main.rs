@@ -6,6 +6,7 @@ mod support;
 
 mod access;
 mod backups;
+mod command_line;
 mod identity;
 mod own;
 mod policies;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control::identity::{Login, LoginScope, LoginUser};
-use control::{Control, Error};
+use control::{Control, Error, Kind, Reason};
 use model::identity::{DOMAIN_ID, DOMAIN_NAME, Role, TokenScope};
 use model::ids::RegionName;
 use serde::Serialize;
@@ -162,7 +162,7 @@ fn read_user(user: &Object<'_>) -> Result<LoginUser, IdentityError> {
     let id = user.field("id");
     if id.is_given() {
         // A malformed user id is a wrong user, and all wrong log-ins look the same.
-        let id = id.text()?.parse().map_err(|_| Error::unauthenticated())?;
+        let id = id.text()?.parse().map_err(|_| wrong_login())?;
         return Ok(LoginUser::Id(id));
     }
     check_domain(user.field("domain"))?;
@@ -176,7 +176,7 @@ fn read_scope(field: Field<'_>) -> Result<LoginScope, IdentityError> {
     let project = field.object()?.field("project").object()?;
     let id = project.field("id");
     if id.is_given() {
-        let id = id.text()?.parse().map_err(|_| Error::unauthenticated())?;
+        let id = id.text()?.parse().map_err(|_| wrong_login())?;
         return Ok(LoginScope::ProjectId(id));
     }
     check_domain(project.field("domain"))?;
@@ -192,7 +192,7 @@ fn check_domain(field: Field<'_>) -> Result<(), IdentityError> {
     let (id, name) = (text(domain.field("id"))?, text(domain.field("name"))?);
     let is_ours = id.is_none_or(|id| id.eq_ignore_ascii_case(DOMAIN_ID))
         && name.is_none_or(|name| name.eq_ignore_ascii_case(DOMAIN_NAME));
-    if is_ours { Ok(()) } else { Err(Error::unauthenticated().into()) }
+    if is_ours { Ok(()) } else { Err(wrong_login().into()) }
 }
 
 /// `POST /identity/v3/auth/tokens`
@@ -202,7 +202,7 @@ pub(crate) async fn create(
     body: Result<Body, ApiError>,
 ) -> Result<Response, IdentityError> {
     let (login, method) = read_login(&body?.0)?;
-    let (token, scope) = control.log_in(login).await?;
+    let (token, scope) = control.log_in(login).await.map_err(as_wrong_login)?;
     let body = TokenBody::new(&scope, method, control.region_name(), &site);
     Ok((StatusCode::CREATED, with_token(&token), Json(TokenAnswer { token: body })).into_response())
 }
@@ -239,6 +239,16 @@ pub(crate) async fn catalog(
     let LoggedIn(caller) = caller?;
     let project = caller.project().ok_or_else(|| Error::forbidden("the token is not scoped to a project"))?;
     Ok(Json(CatalogAnswer { catalog: services(&site, control.region_name(), project.id.as_str()) }))
+}
+
+/// The one answer to every log-in that fails, whatever was wrong with it.
+fn wrong_login() -> Error {
+    let message = "the user, the password, the token or the project is wrong";
+    Error::new(Kind::Unauthenticated, Reason::NotLoggedIn, message)
+}
+
+fn as_wrong_login(error: Error) -> Error {
+    if error.kind == Kind::Unauthenticated { wrong_login() } else { error }
 }
 
 fn subject(headers: &HeaderMap) -> Result<&str, ApiError> {

@@ -1,0 +1,159 @@
+//! The command line against a region on loopback: what scripts rest on.
+
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use antipode::http::listener::{ConnectionLimits, serve};
+use antipode::http::{Limits, Site, router};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use vault::seams::SeededEntropy;
+
+use crate::support::{DISK_BYTES, NOBODY, PASSWORD, World, write_disk};
+
+/// A world whose source listens on loopback.
+struct Shell {
+    world: World,
+    url: String,
+    _stop: watch::Sender<bool>,
+}
+
+impl Shell {
+    async fn open() -> Shell {
+        let world = World::paired().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let site = Site {
+            api_url: url.clone(),
+            limits: Limits { body_bytes_max: 64 * 1024, body_timeout_seconds: 5 },
+            entropy: Arc::new(SeededEntropy::new(9)),
+        };
+        let limits = ConnectionLimits {
+            connections_max: 8,
+            header_timeout: Duration::from_secs(30),
+            shutdown: Duration::from_secs(1),
+        };
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(listener, router(world.a.control.clone(), site), limits, stopped));
+        Shell { world, url, _stop }
+    }
+
+    /// Runs one command to its end, while the region works.
+    async fn run(&self, line: &str) -> Output {
+        self.run_as("admin", PASSWORD, line).await
+    }
+
+    async fn run_as(&self, user: &str, password: &str, line: &str) -> Output {
+        let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_antipode"))
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("OS_AUTH_URL", &self.url)
+            .env("OS_USERNAME", user)
+            .env("OS_PASSWORD", password)
+            .env("OS_PROJECT_NAME", "eu-a")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut ended = std::pin::pin!(child.wait_with_output());
+        loop {
+            tokio::select! {
+                output = ended.as_mut() => return output.unwrap(),
+                () = self.world.a.work() => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Runs a command that must succeed; its answer as JSON.
+    async fn json(&self, line: &str) -> Value {
+        let output = self.run(&format!("{line} --json")).await;
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{line}: {}", text(&output.stdout)))
+    }
+
+    /// Runs a command that must end with a code.
+    async fn ends(&self, line: &str, code: i32, named: &str) {
+        let output = self.run(line).await;
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {told}");
+        assert!(told.contains(named), "{line}: {named:?} is not in {told:?}");
+        assert!(output.stdout.is_empty(), "{line}: {}", text(&output.stdout));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_have_exit_codes_and_say_why_on_standard_error() {
+    let shell = Shell::open().await;
+    shell.ends("policy frobnicate", 2, "frobnicate").await;
+    shell.ends(&format!("policy show {NOBODY}"), 4, "CSBS.3000").await;
+    shell.ends("policy show nope", 4, "there is no policy nope").await;
+    shell.ends(&format!("policy replicate {NOBODY} --to nonsense"), 2, "REGION/PROJECT").await;
+    shell.ends(&format!("policy delete {NOBODY}"), 2, "--yes").await;
+    shell.ends("policy list --password-file /nonexistent/file", 2, "/nonexistent/file").await;
+    shell.ends("policy list --region eu-z", 4, "eu-z").await;
+    shell.ends("policy list --project nowhere", 5, "wrong").await;
+    let wrong = shell.run_as("admin", "wrong", "policy list").await;
+    assert_eq!(wrong.status.code(), Some(5), "{}", text(&wrong.stderr));
+    shell.world.a.user("reader", "reader").await;
+    let reader = shell.run_as("reader", PASSWORD, "region list").await;
+    assert_eq!(reader.status.code(), Some(5), "{}", text(&reader.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_main_job_can_be_done_from_a_shell() {
+    let shell = Shell::open().await;
+    let world = &shell.world;
+    let path = world.a.disk("db1");
+    write_disk(&path, DISK_BYTES, 3);
+    let server = shell.json(&format!("server add db1 --id i-1 --volume root={}", path.display())).await;
+    assert_eq!((&server["id"], &server["volumes"][0]["bootable"]), (&Value::from("i-1"), &Value::from(true)));
+    let create = "policy create nightly --server i-1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=30 --keep-last 3";
+    let policy = shell.json(create).await;
+    assert_eq!(policy["scheduled_operations"][0]["enabled"], true);
+    let policy = shell.json("policy update nightly --disable --keep-days 9").await;
+    let definition = &policy["scheduled_operations"][0]["operation_definition"];
+    assert_eq!(
+        (&definition["max_backups"], &definition["retention_duration_days"]),
+        (&Value::from(3), &Value::from(9))
+    );
+
+    let items = shell.json("policy run nightly --wait --timeout 60").await;
+    assert_eq!(items[0]["status"], "available");
+    let to = format!("--to eu-b/{}", world.b.admin.project_id);
+    let records = shell.json(&format!("policy replicate nightly {to} --wait --timeout 60")).await;
+    assert_eq!(
+        (&records[0]["state"], &records[0]["has_receipt"]),
+        (&Value::from("done"), &Value::from(true))
+    );
+    let again = shell.run(&format!("policy replicate nightly {to}")).await;
+    assert_eq!(again.status.code(), Some(0));
+    assert_eq!(text(&again.stdout).trim(), "nothing to replicate");
+    assert!(text(&again.stderr).contains("already-replicated=1"), "{}", text(&again.stderr));
+    shell.ends(&format!("item replicate db1@latest {to}"), 6, "BackupService.1009").await;
+
+    let before = std::fs::read(&path).unwrap();
+    write_disk(&path, DISK_BYTES, 4);
+    shell.ends("restore start db1@latest", 2, "--yes").await;
+    let restore = shell.json("restore start db1@latest --yes --wait --timeout 60").await;
+    assert_eq!(restore["status"], "success");
+    assert!(std::fs::read(&path).unwrap() == before, "the disk differs");
+    deletion_ends_in_not_found(&shell).await;
+}
+
+async fn deletion_ends_in_not_found(shell: &Shell) {
+    let ids = shell.run("checkpoint list -q").await;
+    let id = text(&ids.stdout).trim().to_owned();
+    assert_eq!(id.len(), 36, "{id}");
+    let deleted = shell.run(&format!("checkpoint delete {id} --yes --wait --timeout 60")).await;
+    assert_eq!(deleted.status.code(), Some(0), "{}", text(&deleted.stderr));
+    shell.ends(&format!("checkpoint show {id}"), 4, &id).await;
+    shell.ends("item show db1@latest", 4, "db1").await;
+}
