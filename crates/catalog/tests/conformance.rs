@@ -67,7 +67,7 @@ conformance! {
         sequences_are_never_given_twice
         lists_filter_count_and_hide_the_deleted
         a_checkpoint_of_one_item_stands_for_it
-        fifty_exclusive_runs_at_once_start_one;
+        exclusive_runs_at_once_start_one;
     jobs:
         jobs_are_claimed_by_moment_then_priority
         a_stolen_lease_is_fenced_everywhere

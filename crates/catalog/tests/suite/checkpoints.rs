@@ -221,24 +221,28 @@ pub(crate) async fn a_checkpoint_of_one_item_stands_for_it(world: &World) {
     assert_ne!(manifest_of(item_id(1)), manifest_of(item_id(2)));
 }
 
-pub(crate) async fn fifty_exclusive_runs_at_once_start_one(world: &World) {
-    let policy = world.policy(1, &["s1"]).await;
-    let mut running = Vec::new();
-    for n in 1..=50 {
-        let catalog = world.catalog.clone();
-        let run = checkpoint(n, Some(&policy));
-        running.push(tokio::spawn(async move {
-            catalog.begin_checkpoint(&run, &[item(n, &run, "s1")], RunSharing::Exclusive).await
-        }));
-    }
-    let mut begun = 0;
-    for handle in running {
-        match handle.await.unwrap() {
-            Ok(()) => begun += 1,
-            Err(CatalogError::Conflict(Conflict::PolicyRunning { .. })) => {}
-            Err(error) => panic!("{error:?}"),
+pub(crate) async fn exclusive_runs_at_once_start_one(world: &World) {
+    // Later rounds find open connections and really run side by side.
+    for round in 1..=6 {
+        let policy = world.policy(round, &[&format!("s{round}")]).await;
+        let mut running = Vec::new();
+        for n in 0..10 {
+            let catalog = world.catalog.clone();
+            let run = checkpoint(round * 20 + n, Some(&policy));
+            running.push(tokio::spawn(async move {
+                let items = [item(round * 20 + n, &run, "s1")];
+                catalog.begin_checkpoint(&run, &items, RunSharing::Exclusive).await
+            }));
         }
+        let mut begun = 0;
+        for handle in running {
+            match handle.await.unwrap() {
+                Ok(()) => begun += 1,
+                Err(CatalogError::Conflict(Conflict::PolicyRunning { .. })) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(begun, 1, "round {round}");
     }
-    assert_eq!(begun, 1);
-    assert_eq!(world.catalog.open_job_count(JobKind::Backup).await.unwrap(), 1);
+    assert_eq!(world.catalog.open_job_count(JobKind::Backup).await.unwrap(), 6);
 }
