@@ -13,6 +13,9 @@ use serde::Deserialize;
 /// without a default (`region.name`, `storage.data_dir`, `storage.keys_dir`) carry examples.
 pub const EXAMPLE: &str = include_str!("config_example.toml");
 
+/// The file in the data folder that the serving process holds locked.
+pub const LOCK_FILE: &str = "lock";
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -126,6 +129,11 @@ impl Storage {
     /// The folder of the object store.
     pub fn store_dir(&self) -> PathBuf {
         self.store_dir.clone().unwrap_or_else(|| self.data_dir.join("store"))
+    }
+
+    /// The file that the serving process holds locked and writes its process id to.
+    pub fn lock_file(&self) -> PathBuf {
+        self.data_dir.join(LOCK_FILE)
     }
 }
 

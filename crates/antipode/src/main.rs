@@ -25,6 +25,9 @@ async fn main() -> ExitCode {
 }
 
 async fn serve_region(args: &serve::ServeArgs) -> Result<(), StartError> {
+    if args.ends_with_stdin {
+        serve::end_with_stdin();
+    }
     serve::run(Config::read(&args.config)?).await
 }
 

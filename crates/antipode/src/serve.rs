@@ -1,8 +1,8 @@
 //! `antipode serve`: one region at work. Opens keys, store, catalog and listeners, starts the workers,
 //! and ends cleanly when asked to. All wiring is here; no rule is.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use catalog::{Catalog, CatalogError};
 use clap::Args;
 use control::region::KeyFiles;
 use control::servers::{NewServer, NewVolume};
-use control::workers::{WorkerCounts, Workers};
+use control::workers::{Timer, WorkerCounts, Workers};
 use control::{Control, Parts};
 use disk::{DiskError, SourceRoots};
 use tokio::net::TcpListener;
@@ -38,7 +38,14 @@ pub struct ServeArgs {
     /// The region's configuration
     #[arg(long, value_name = "FILE", default_value = "antipode.toml")]
     pub config: PathBuf,
+    /// End at once, as if killed, when standard input ends: for a parent that must not be outlived
+    #[arg(long, hide = true)]
+    pub ends_with_stdin: bool,
 }
+
+/// How long a starting process waits for one that is ending to leave the data folder, in looks of 50 ms.
+const LOCK_LOOKS_MAX: u32 = 100;
+const LOCK_LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a region could not be made or started.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +89,7 @@ impl StartError {
 pub async fn run(config: Config) -> Result<(), StartError> {
     start_log(&config);
     crate::peer::install_crypto_provider();
-    let _lock = lock_data(&config)?;
+    let _lock = lock_data(&config).await?;
     let tls = TlsIdentity::load(&config.storage.keys_dir)?;
     let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::open(&config.storage.store_dir())?);
     let catalog = Catalog::open(&catalog_url(&config)?).await?;
@@ -233,17 +240,36 @@ fn worker_counts(config: &Config) -> WorkerCounts {
     }
 }
 
-/// One process per data folder.
-fn lock_data(config: &Config) -> Result<File, StartError> {
-    let path = config.storage.data_dir.join("lock");
-    let file = File::create(&path).map_err(|cause| StartError::io("opening", &path, cause))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(StartError::Refused(format!("another process serves {}", config.storage.data_dir.display())))
+/// One process per data folder. The lock file names the process, for whoever wonders.
+async fn lock_data(config: &Config) -> Result<File, StartError> {
+    let path = config.storage.lock_file();
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let mut file = open.map_err(|cause| StartError::io("opening", &path, cause))?;
+    for _ in 0..LOCK_LOOKS_MAX {
+        match file.try_lock() {
+            Ok(()) => {
+                let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                written.map_err(|cause| StartError::io("writing", &path, cause))?;
+                return Ok(file);
+            }
+            Err(TryLockError::WouldBlock) => SystemTimer.sleep(LOCK_LOOK_AGAIN).await,
+            Err(TryLockError::Error(cause)) => return Err(StartError::io("locking", &path, cause)),
         }
-        Err(std::fs::TryLockError::Error(cause)) => Err(StartError::io("locking", &path, cause)),
     }
+    let holder = std::fs::read_to_string(&path).unwrap_or_default();
+    Err(StartError::Refused(format!(
+        "another process ({holder}) serves {}",
+        config.storage.data_dir.display()
+    )))
+}
+
+/// Ends this process without any goodbye as soon as standard input ends.
+pub fn end_with_stdin() {
+    std::thread::spawn(|| {
+        // An unreadable input is an ended one.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        std::process::exit(1);
+    });
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, StartError> {

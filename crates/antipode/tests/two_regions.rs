@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -302,7 +303,8 @@ async fn dev_continues_with_what_is_there_after_kills_at_any_time_of_its_first_s
     assert!(status.success());
     assert!(child.wait().unwrap().success(), "Ctrl-C is a good end");
     for region in &described.regions {
-        assert!(!folder.path().join(&region.name).join("serve.pid").exists(), "{} still runs", region.name);
+        let lock = File::open(folder.path().join(&region.name).join("data/lock")).unwrap();
+        assert!(lock.try_lock().is_ok(), "{} still runs", region.name);
     }
 
     let mut again = dev(folder.path());

@@ -4,7 +4,7 @@
 //! DIR/dev.json                         all that a client needs
 //! DIR/REGION/antipode.toml             configuration; data, keys and recovery kit beside it
 //! DIR/REGION/secrets/NAME-password     generated passwords, readable by the owner only
-//! DIR/REGION/serve.log, serve.pid      the running process
+//! DIR/REGION/serve.log                 what the region's process says
 //! DIR/disks/REGION/SERVER/VOLUME.raw   the disks of the servers, outside the region's folder
 //! ```
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::Failure;
 use super::process::{ServeFiles, create_private_file};
 use super::region::Volume;
+use crate::config::LOCK_FILE;
 
 /// The folder of one pair of regions.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Place {
             binary: binary.to_owned(),
             config: folder.join("antipode.toml"),
             log: folder.join("serve.log"),
-            pid_file: folder.join("serve.pid"),
+            lock: folder.join("data").join(LOCK_FILE),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One `antipode serve` as a child of this process: started, waited for, stopped, killed with -9.
 //!
-//! A child never outlives its [`ServeProcess`]: dropping it kills the child by its process id. What a
-//! killed parent left behind is found by the pid file of the region's folder and ended at the next start.
+//! A child never outlives its [`ServeProcess`]: dropping it kills the child by its process id. Nor does it
+//! outlive this process: it ends when its standard input does, and the kernel closes that for a killed parent.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -30,8 +30,8 @@ pub struct ServeFiles {
     pub config: PathBuf,
     /// Where its standard error goes; appended to.
     pub log: PathBuf,
-    /// Where the process id of the running child stands.
-    pub pid_file: PathBuf,
+    /// Where the child writes its process id once it has its data folder to itself.
+    pub lock: PathBuf,
 }
 
 /// A running, stopped or killed `antipode serve`.
@@ -43,10 +43,8 @@ pub struct ServeProcess {
 }
 
 impl ServeProcess {
-    /// Starts the process; it is not ready yet. A child that an earlier, killed parent left behind is
-    /// ended first.
+    /// Starts the process; it is not ready yet.
     pub fn start(files: ServeFiles) -> io::Result<ServeProcess> {
-        end_leftover(&files);
         let mut process = ServeProcess { files, child: None, peak_memory_bytes: 0 };
         process.start_again()?;
         Ok(process)
@@ -56,18 +54,22 @@ impl ServeProcess {
     pub fn start_again(&mut self) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.files.log)?;
         let child = Command::new(&self.files.binary)
-            .arg("serve")
-            .arg("--config")
+            .args(["serve", "--ends-with-stdin", "--config"])
             .arg(&self.files.config)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             // Ctrl-C in a terminal goes to a whole group: in a group of its own the child is stopped by us.
             .process_group(0)
             .spawn()?;
-        fs::write(&self.files.pid_file, child.id().to_string())?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// True once this child, and not one that a killed parent left dying, has the data folder to itself.
+    pub fn has_lock(&self) -> bool {
+        let holder = fs::read_to_string(&self.files.lock).unwrap_or_default();
+        self.child.as_ref().is_some_and(|child| holder.trim() == child.id().to_string())
     }
 
     /// The most memory the process, or one of its earlier lives, ever held: the kernel's high-water mark.
@@ -98,7 +100,6 @@ impl ServeProcess {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = fs::remove_file(&self.files.pid_file);
     }
 
     /// Asks the process to end and waits; one that does not end in time is killed. True when it ended
@@ -110,7 +111,6 @@ impl ServeProcess {
         for _ in 0..LOOKS_MAX {
             if let Ok(Some(status)) = child.try_wait() {
                 self.child = None;
-                let _ = fs::remove_file(&self.files.pid_file);
                 return status.success();
             }
             SystemTimer.sleep(LOOK_AGAIN).await;
@@ -131,26 +131,6 @@ fn send_signal(signal: &str, pid: u32) {
     let script = format!("kill -{signal} {pid}");
     // Fails only for a process that is gone already. In a group of its own, it outlives what ends ours.
     let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).process_group(0).status();
-}
-
-/// Ends the child that the pid file names, but only if it still is a server of this very configuration.
-fn end_leftover(files: &ServeFiles) {
-    let Some(pid) = fs::read_to_string(&files.pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok())
-    else {
-        return;
-    };
-    let config = files.config.as_os_str().as_encoded_bytes();
-    let is_ours = |line: &[u8]| line.split(|byte| *byte == 0).any(|word| word == config);
-    if fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| is_ours(&line)) {
-        send_signal("KILL", pid);
-        wait_for_release(pid);
-    }
-}
-
-/// Waits until a killed process that is not our child has gone: its listeners are free from then on.
-fn wait_for_release(pid: u32) {
-    let script = format!("for look in $(seq 100); do [ -e /proc/{pid}/fd ] || exit 0; sleep 0.05; done");
-    let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
 }
 
 fn high_water_mark(pid: u32) -> Option<u64> {
@@ -182,7 +162,7 @@ mod tests {
             binary,
             config: folder.join("antipode.toml"),
             log: folder.join("serve.log"),
-            pid_file: folder.join("serve.pid"),
+            lock: folder.join("lock"),
         }
     }
 
@@ -198,26 +178,6 @@ mod tests {
         assert!(is_alive(pid));
         drop(process);
         assert!(!is_alive(pid));
-        assert!(!folder.path().join("serve.pid").exists());
-    }
-
-    #[test]
-    fn what_a_killed_parent_left_behind_is_ended_and_strangers_are_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = stand_in(folder.path(), "tail -f /dev/null");
-        let mut stranger = Command::new("tail").args(["-f", "/dev/null"]).spawn().unwrap();
-        fs::write(&files.pid_file, stranger.id().to_string()).unwrap();
-        end_leftover(&files);
-        assert!(is_alive(stranger.id()));
-        stranger.kill().unwrap();
-        stranger.wait().unwrap();
-
-        let mut leftover =
-            Command::new("tail").arg("-f").arg("/dev/null").arg(&files.config).spawn().unwrap();
-        fs::write(&files.pid_file, leftover.id().to_string()).unwrap();
-        end_leftover(&files);
-        let ended = std::os::unix::process::ExitStatusExt::signal(&leftover.wait().unwrap());
-        assert!(ended.is_some(), "it was ended, it did not end by itself");
     }
 
     #[tokio::test]

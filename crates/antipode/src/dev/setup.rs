@@ -245,7 +245,7 @@ async fn await_ready(name: &str, process: &mut ServeProcess, api: &RegionApi) ->
             let (region, status) = (name.to_owned(), status.to_string());
             return Err(Failure::Ended { region, status, log_tail: process.log_tail() });
         }
-        Ok(if api.is_ready().await { Ok(()) } else { Err("not ready".to_owned()) })
+        Ok(if process.has_lock() && api.is_ready().await { Ok(()) } else { Err("not ready".to_owned()) })
     };
     await_until(&format!("readiness of {name}"), READY_SECONDS, look).await
 }
