@@ -37,7 +37,9 @@ impl Core {
     /// [`VaultError::Missing`] for the first that is in no live pack, or in one under another kind.
     pub(crate) fn locate(&self, kind: Kind, addresses: &[Address]) -> Result<Vec<Place>, VaultError> {
         let mut places = self.index.places(addresses)?;
-        if places.iter().any(Option::is_none) && self.refresh_index()? > 0 {
+        if places.iter().any(Option::is_none) {
+            // Also when there was nothing left to follow: another thread may have done so since.
+            self.refresh_index()?;
             places = self.index.places(addresses)?;
         }
         let required = addresses.iter().zip(places).map(|(&address, place)| {

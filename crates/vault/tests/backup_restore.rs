@@ -5,6 +5,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Barrier;
 
 use proptest::prelude::*;
 use vault::backup::{Changed, VolumeReader, VolumeSpec};
@@ -207,6 +208,27 @@ fn a_lost_index_is_rebuilt_and_finds_chunks_and_duplicates() {
     assert!(vault.refresh_index().unwrap() > 0);
     let second = back_up(&region, &vault, &order(2, &[]), &[&disk]).unwrap();
     assert_eq!(second.new_object_count, 0);
+}
+
+/// A replication failed for good after a power cut: two items looked an object up in the index that had lost its
+/// end, one of them followed the ledger, and the other, finding nothing left to follow, never looked again.
+#[test]
+fn many_readers_of_an_index_that_lags_find_everything() {
+    let region = Region::new(1);
+    let disk = Disk::random(1 << 20, 4);
+    let item = back_up(&region, &region.open(), &order(1, &[]), &[&disk]).unwrap().manifest.digest();
+    for _ in 0..50 {
+        let vault = region.open();
+        let begin = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    assert!(restore(&vault, item, 0, disk.size()).unwrap().bytes() == disk.bytes());
+                });
+            }
+        });
+    }
 }
 
 #[test]

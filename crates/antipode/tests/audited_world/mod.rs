@@ -1,14 +1,12 @@
-//! Kills the built binary with -9 at random moments, again and again, in one world of two regions: during
-//! backups, replications, publishing and restores. After each kill nobody helps. At the end of every round
-//! each backup is available and restores to the very bytes it was made from, each has exactly one replica
-//! which restores to the same, and what was sent twice is within what the design allows.
-//!
-//! `ANTIPODE_KILL_ROUNDS` says how many rounds (20 if it is not set), `ANTIPODE_KILL_SEED` repeats the
-//! choices of a run that failed; the moments themselves depend on the machine.
+//! One world of two regions, that are the built binary over real disks, and what must be true of it after
+//! anything has struck: every backup is available and restores to the very bytes it was made from, each has
+//! exactly one replica which restores to the same, and what was sent twice is within what the design allows.
+//! What strikes is a [`Blow`]; after it nobody helps.
 
+#![allow(dead_code, reason = "each test program uses its own part of the world")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +18,17 @@ use antipode::dev::failure::Failure;
 use antipode::dev::place::Place;
 use antipode::dev::region::{Item, Server, await_until};
 use antipode::dev::setup::{Region, SetUp, set_up};
+use antipode::dev::process::ServeProcess;
 use antipode::world::{SystemClock, SystemEntropy, SystemTimer};
 use control::workers::Timer;
+use model::policy::PROVIDER_ID;
 use serde_json::Value;
+use tempfile::TempDir;
 use vault::seams::{Clock, Entropy};
 
-/// Longer than any backoff after a kill, much longer than any work here.
+/// Longer than any backoff after a strike, much longer than any work here.
 const PATIENCE_SECONDS: u64 = 120;
-/// What one kill may cost (design §6): one unsynced pack and the frames in flight for each stream; two items
+/// What one strike may cost (design §6): one unsynced pack and the frames in flight for each stream; two items
 /// move at once.
 const RESENT_BYTES_PER_KILL: u64 = 2 * (32 + 8 + 8) * MEBIBYTE;
 /// The first guess of how long a phase takes, until one was measured.
@@ -54,17 +55,35 @@ const DESTINATION: [ServerPlan; 2] = [
     ServerPlan { name: "two-target", disks: &[empty("root", 16)] },
 ];
 
-/// Where in a round the kill falls.
+/// What strikes a region's process.
+pub(crate) trait Blow: Send + Sync {
+    /// Prepares what lies under a region; its process is stopped.
+    fn lay_ground(&self, _region: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Strikes the process of the named region; it is dead afterwards.
+    fn strike(&self, region: &str, process: &mut ServeProcess) -> Result<(), Failure>;
+
+    /// Gives the region back what its process needs to be started again.
+    fn mend(&self, _region: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Where in a round the blow falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Backup,
     Replication,
     Publish,
     RestoreAtSource,
     RestoreAtDestination,
+    Deletion,
 }
 
-const PHASES: [Phase; 8] = [
+/// The phases that are drawn from; the last one only when checkpoints are deleted.
+const PHASES: [Phase; 9] = [
     Phase::Backup,
     Phase::Backup,
     Phase::Replication,
@@ -73,46 +92,53 @@ const PHASES: [Phase; 8] = [
     Phase::Publish,
     Phase::RestoreAtSource,
     Phase::RestoreAtDestination,
+    Phase::Deletion,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
+pub(crate) enum Victim {
     Source,
     Destination,
     Both,
 }
 
-/// One kill.
+/// One blow.
 #[derive(Clone, Copy, Debug)]
-struct Kill {
+pub(crate) struct Strike {
     phase: Phase,
     victim: Victim,
     /// A place between the beginning of the phase (0) and a little after its usual end (1000).
     moment: u64,
 }
 
-impl Kill {
-    fn draw(numbers: &mut Numbers) -> Kill {
-        let phase = PHASES[numbers.below(PHASES.len() as u64) as usize];
+impl Strike {
+    fn draw(numbers: &mut Numbers, is_deleting: bool) -> Strike {
+        let phases = if is_deleting { &PHASES[..] } else { &PHASES[..PHASES.len() - 1] };
+        let phase = phases[numbers.below(phases.len() as u64) as usize];
         let either = [Victim::Source, Victim::Destination, Victim::Both][numbers.below(3) as usize];
         let victim = match phase {
             Phase::Backup | Phase::RestoreAtSource => Victim::Source,
             Phase::RestoreAtDestination => Victim::Destination,
-            Phase::Replication | Phase::Publish => either,
+            Phase::Replication | Phase::Publish | Phase::Deletion => either,
         };
-        Kill { phase, victim, moment: numbers.below(1000) }
+        Strike { phase, victim, moment: numbers.below(1000) }
     }
 }
 
 /// What every disk of an item held when it was made: by volume name.
 type Contents = BTreeMap<String, u64>;
 
-struct World {
+pub(crate) struct World {
+    blow: Box<dyn Blow>,
     source: Region,
     destination: Region,
     source_api: Arc<RegionApi>,
     destination_api: Arc<RegionApi>,
     policy_id: String,
+    /// How many of the newest checkpoints are kept; all when nothing is said.
+    checkpoints_kept: Option<usize>,
+    /// The runs whose items are known, oldest first.
+    checkpoints: VecDeque<String>,
     /// By item at the source.
     contents: BTreeMap<String, Contents>,
     /// How long each phase took when it was undisturbed last.
@@ -161,22 +187,61 @@ async fn await_publishing(api: &RegionApi, limit_ms: u64) {
     }
 }
 
+/// Deletes checkpoints, if a lost order did not, and waits until their items are gone.
+async fn await_deleted(
+    api: &RegionApi,
+    checkpoints: &BTreeSet<String>,
+    items: &[String],
+) -> Result<(), Failure> {
+    let look = async || {
+        for item in items {
+            match api.item(item).await {
+                Err(failure) if failure.status() == Some(404) => {}
+                Err(failure) => return Err(failure.into()),
+                Ok(item) if item.status == "deleting" => return Ok(Err(item.status)),
+                Ok(item) => {
+                    for checkpoint in checkpoints {
+                        let path = format!("/v1/{{project}}/providers/{PROVIDER_ID}/checkpoints/{checkpoint}");
+                        api.delete(&path).await?;
+                    }
+                    return Ok(Err(item.status));
+                }
+            }
+        }
+        Ok(Ok(()))
+    };
+    await_until("the deletion", PATIENCE_SECONDS, look).await
+}
+
 impl World {
-    async fn begin(folder: &Path) -> Result<World, Failure> {
+    /// Two regions in a folder, their grounds laid, with a policy over two servers.
+    pub(crate) async fn begin(
+        folder: &Path,
+        blow: Box<dyn Blow>,
+        checkpoints_kept: Option<usize>,
+    ) -> Result<World, Failure> {
         let order = SetUp {
             place: Place::new(folder)?,
             regions: [("north".to_owned(), &SOURCE), ("south".to_owned(), &DESTINATION)],
             port_base: None,
             binary: PathBuf::from(env!("CARGO_BIN_EXE_antipode")),
         };
-        let [source, destination] = set_up(&order, &mut |line| println!("{line}")).await?;
+        let [mut source, mut destination] = set_up(&order, &mut |line| println!("{line}")).await?;
+        for region in [&mut source, &mut destination] {
+            region.process.stop().await;
+            blow.lay_ground(&region.name)?;
+            region.start_again().await?;
+        }
         let policy_id = source.member.create_policy("all", &source.servers[..2]).await?;
         Ok(World {
+            blow,
             source_api: Arc::new(source.member_api()),
             destination_api: Arc::new(destination.member_api()),
             source,
             destination,
             policy_id,
+            checkpoints_kept,
+            checkpoints: VecDeque::new(),
             contents: BTreeMap::new(),
             usual_ms: BTreeMap::new(),
             resent_bytes: 0,
@@ -184,9 +249,9 @@ impl World {
         })
     }
 
-    /// One round: change, back up, replicate, restore on both sides, with one kill somewhere.
-    async fn round(&mut self, numbers: &mut Numbers) -> Result<Kill, Failure> {
-        let kill = Kill::draw(numbers);
+    /// One round: change, back up, replicate, restore on both sides, with one strike somewhere.
+    pub(crate) async fn round(&mut self, numbers: &mut Numbers) -> Result<Strike, Failure> {
+        let strike = Strike::draw(numbers, self.checkpoints_kept.is_some());
         for server in &self.source.servers[..2] {
             for volume in &server.volumes {
                 let path = Path::new(&volume.path);
@@ -194,64 +259,105 @@ impl World {
                     .map_err(Failure::io("changing", path))?;
             }
         }
-        let items = self.back_up(kill).await?;
-        self.replicate(&items, kill).await?;
+        let items = self.back_up(strike).await?;
+        self.replicate(&items, strike).await?;
         let newest = &items[numbers.below(items.len() as u64) as usize];
         let any = self.contents.keys().nth(numbers.below(self.contents.len() as u64) as usize).cloned();
-        self.restore_at_source(any.as_deref().unwrap_or(&newest.id), kill).await?;
-        self.restore_at_destination(&newest.id, kill).await?;
+        self.restore_at_source(any.as_deref().unwrap_or(&newest.id), strike).await?;
+        self.restore_at_destination(&newest.id, strike).await?;
+        while self.checkpoints_kept.is_some_and(|kept| kept < self.checkpoints.len()) {
+            self.delete_oldest(strike).await?;
+        }
         self.audit().await?;
-        Ok(kill)
+        Ok(strike)
     }
 
-    /// Gives an order while, if it is the kill's turn, processes are killed; then starts them again.
+    /// Deletes the oldest checkpoint on both sides, the replicas first.
+    async fn delete_oldest(&mut self, strike: Strike) -> Result<(), Failure> {
+        let Some(checkpoint_id) = self.checkpoints.pop_front() else { return Ok(()) };
+        let strike = (strike.phase == Phase::Deletion).then_some(strike);
+        let items = self.source_api.items(&format!("checkpoint_id={checkpoint_id}")).await?;
+        let replicas = items.iter().flat_map(|item| &item.replication_records);
+        let replicas: Vec<_> =
+            replicas.filter_map(|record| record.destination_checkpoint_item_id.clone()).collect();
+        let mut there = BTreeSet::new();
+        for replica in &replicas {
+            there.insert(self.destination_api.item(replica).await?.checkpoint_id);
+        }
+        let begun_ms = SystemClock.now_ms();
+        let (source, destination) = (self.source_api.clone(), self.destination_api.clone());
+        let path = |id: &str| format!("/v1/{{project}}/providers/{PROVIDER_ID}/checkpoints/{id}");
+        let order = async {
+            for checkpoint in &there {
+                destination.delete(&path(checkpoint)).await?;
+            }
+            source.delete(&path(&checkpoint_id)).await
+        };
+        self.under_fire(strike, "deletion", order).await?;
+        for item in &items {
+            self.contents.remove(&item.id);
+        }
+        let ids = items.into_iter().map(|item| item.id);
+        await_deleted(&self.destination_api, &there, &replicas).await?;
+        await_deleted(&self.source_api, &BTreeSet::from([checkpoint_id.clone()]), &ids.collect::<Vec<_>>()).await?;
+        self.note_usual("deletion", strike, begun_ms);
+        Ok(())
+    }
+
+    /// Gives an order while, if it is the strike's turn, processes are killed; then starts them again.
     async fn under_fire<T>(
         &mut self,
-        kill: Option<Kill>,
+        strike: Option<Strike>,
         phase: &'static str,
         order: impl Future<Output = Result<T, ApiFailure>>,
     ) -> Result<Option<T>, Failure> {
-        let Some(kill) = kill else { return or_lost(order.await) };
+        let Some(strike) = strike else { return or_lost(order.await) };
         let usual_ms = self.usual_ms.get(phase).copied().unwrap_or(GUESS_MS);
         let api = self.source_api.clone();
-        let (source, destination) = (&mut self.source.process, &mut self.destination.process);
-        let strike = async {
-            if kill.phase == Phase::Publish {
+        let (source, destination) = (&mut self.source, &mut self.destination);
+        let mut victims = Vec::new();
+        if strike.victim != Victim::Destination {
+            victims.push((source.name.clone(), &mut source.process));
+        }
+        if strike.victim != Victim::Source {
+            victims.push((destination.name.clone(), &mut destination.process));
+        }
+        let blow = &self.blow;
+        let falling = async {
+            if strike.phase == Phase::Publish {
                 await_publishing(&api, usual_ms * 3 + 1000).await;
-                SystemTimer.sleep(Duration::from_millis(kill.moment / 50)).await;
+                SystemTimer.sleep(Duration::from_millis(strike.moment / 50)).await;
             } else {
-                SystemTimer.sleep(Duration::from_millis(usual_ms * kill.moment / 900)).await;
+                SystemTimer.sleep(Duration::from_millis(usual_ms * strike.moment / 900)).await;
             }
-            if kill.victim != Victim::Destination {
-                source.kill();
-            }
-            if kill.victim != Victim::Source {
-                destination.kill();
-            }
+            victims.iter_mut().try_for_each(|(region, process)| blow.strike(region, process))
         };
-        let (answer, ()) = tokio::join!(order, strike);
-        if kill.victim != Victim::Destination {
+        let (answer, fallen) = tokio::join!(order, falling);
+        fallen?;
+        if strike.victim != Victim::Destination {
+            self.blow.mend(&self.source.name)?;
             self.source.start_again().await?;
         }
-        if kill.victim != Victim::Source {
+        if strike.victim != Victim::Source {
+            self.blow.mend(&self.destination.name)?;
             self.destination.start_again().await?;
         }
         or_lost(answer)
     }
 
-    fn note_usual(&mut self, phase: &'static str, kill: Option<Kill>, begun_ms: u64) {
-        if kill.is_none() {
+    fn note_usual(&mut self, phase: &'static str, strike: Option<Strike>, begun_ms: u64) {
+        if strike.is_none() {
             self.usual_ms.insert(phase, SystemClock.now_ms() - begun_ms);
         }
     }
 
-    async fn back_up(&mut self, kill: Kill) -> Result<Vec<Item>, Failure> {
-        let kill = (kill.phase == Phase::Backup).then_some(kill);
+    async fn back_up(&mut self, strike: Strike) -> Result<Vec<Item>, Failure> {
+        let strike = (strike.phase == Phase::Backup).then_some(strike);
         let contents: BTreeMap<String, Contents> =
             self.source.servers[..2].iter().map(|server| (server.id.clone(), contents_of(server))).collect();
         let begun_ms = SystemClock.now_ms();
         let (api, policy_id) = (self.source_api.clone(), self.policy_id.clone());
-        self.under_fire(kill, "backup", async { api.run_policy(&policy_id).await }).await?;
+        self.under_fire(strike, "backup", async { api.run_policy(&policy_id).await }).await?;
         let mut new = self.new_items().await?;
         if new.is_empty() {
             api.run_policy(&policy_id).await?;
@@ -271,10 +377,11 @@ impl World {
             Ok(open.map_or(Ok(items), Err))
         };
         let items = await_until("the backup", PATIENCE_SECONDS, look).await?;
-        self.note_usual("backup", kill, begun_ms);
+        self.note_usual("backup", strike, begun_ms);
         for item in &items {
             self.contents.insert(item.id.clone(), contents[&item.resource_id].clone());
         }
+        self.checkpoints.push_back(items[0].checkpoint_id.clone());
         Ok(items)
     }
 
@@ -284,13 +391,13 @@ impl World {
         Ok(items.into_iter().filter(|item| !self.contents.contains_key(&item.id)).collect())
     }
 
-    async fn replicate(&mut self, items: &[Item], kill: Kill) -> Result<(), Failure> {
-        let kill = matches!(kill.phase, Phase::Replication | Phase::Publish).then_some(kill);
+    async fn replicate(&mut self, items: &[Item], strike: Strike) -> Result<(), Failure> {
+        let strike = matches!(strike.phase, Phase::Replication | Phase::Publish).then_some(strike);
         let begun_ms = SystemClock.now_ms();
         let (api, policy_id) = (self.source_api.clone(), self.policy_id.clone());
         let to = self.destination.as_destination();
         let order = async { api.replicate_policy(&policy_id, &to).await };
-        let first = self.under_fire(kill, "replication", order).await?.unwrap_or_default();
+        let first = self.under_fire(strike, "replication", order).await?.unwrap_or_default();
         let second = api.replicate_policy(&policy_id, &to).await?;
         let listed: Vec<_> = first.iter().chain(&second).map(|queued| &queued.checkpoint_item_id).collect();
         let distinct: BTreeSet<_> = listed.iter().collect();
@@ -308,12 +415,12 @@ impl World {
             Ok(if is_over { Ok(items) } else { Err(statuses.join(", ")) })
         };
         let items = await_until("the replication", PATIENCE_SECONDS, look).await?;
-        self.note_usual("replication", kill, begun_ms);
-        self.count_bytes(&items, kill).await
+        self.note_usual("replication", strike, begun_ms);
+        self.count_bytes(&items, strike).await
     }
 
-    /// What was sent twice is stated, and is within what the kill may cost.
-    async fn count_bytes(&mut self, items: &[Item], kill: Option<Kill>) -> Result<(), Failure> {
+    /// What was sent twice is stated, and is within what the strike may cost.
+    async fn count_bytes(&mut self, items: &[Item], strike: Option<Strike>) -> Result<(), Failure> {
         let mut resent_bytes = 0;
         for record in items.iter().flat_map(|item| &item.replication_records) {
             let record = self.source_api.record_progress(&record.id).await?;
@@ -324,7 +431,7 @@ impl World {
             self.sent_bytes += record.sent_bytes;
         }
         self.resent_bytes += resent_bytes;
-        let allowed = match kill.map(|kill| kill.victim) {
+        let allowed = match strike.map(|strike| strike.victim) {
             None => 0,
             Some(Victim::Both) => 2 * RESENT_BYTES_PER_KILL,
             Some(_) => RESENT_BYTES_PER_KILL,
@@ -334,21 +441,21 @@ impl World {
         })
     }
 
-    async fn restore_at_source(&mut self, item_id: &str, kill: Kill) -> Result<(), Failure> {
-        let kill = (kill.phase == Phase::RestoreAtSource).then_some(kill);
+    async fn restore_at_source(&mut self, item_id: &str, strike: Strike) -> Result<(), Failure> {
+        let strike = (strike.phase == Phase::RestoreAtSource).then_some(strike);
         let item = self.source_api.item(item_id).await?;
         let (api, servers) = (self.source_api.clone(), self.source.servers.clone());
-        self.restore(&api, &servers, &item, item_id, ("restore at the source", kill)).await
+        self.restore(&api, &servers, &item, item_id, ("restore at the source", strike)).await
     }
 
-    async fn restore_at_destination(&mut self, source_item_id: &str, kill: Kill) -> Result<(), Failure> {
-        let kill = (kill.phase == Phase::RestoreAtDestination).then_some(kill);
+    async fn restore_at_destination(&mut self, source_item_id: &str, strike: Strike) -> Result<(), Failure> {
+        let strike = (strike.phase == Phase::RestoreAtDestination).then_some(strike);
         let item = self.source_api.item(source_item_id).await?;
         let replica = item.replication_records[0].destination_checkpoint_item_id.clone();
         let replica = replica.ok_or_else(|| Failure::other("a record that succeeded names no replica"))?;
         let replica = self.destination_api.item(&replica).await?;
         let (api, servers) = (self.destination_api.clone(), self.destination.servers.clone());
-        self.restore(&api, &servers, &replica, source_item_id, ("restore at the destination", kill)).await
+        self.restore(&api, &servers, &replica, source_item_id, ("restore at the destination", strike)).await
     }
 
     /// Restores an item onto the empty server of its shape and compares it with what was backed up.
@@ -358,7 +465,7 @@ impl World {
         servers: &[Server],
         item: &Item,
         source_item_id: &str,
-        (phase, kill): (&'static str, Option<Kill>),
+        (phase, strike): (&'static str, Option<Strike>),
     ) -> Result<(), Failure> {
         let volume_count = item.extend_info.volume_backups.len();
         let fits =
@@ -373,7 +480,7 @@ impl World {
             .collect();
         let known: BTreeSet<_> = api.restores().await?.into_iter().map(|restore| restore.id).collect();
         let begun_ms = SystemClock.now_ms();
-        self.under_fire(kill, phase, async { api.restore(item, &target.id, &mapping).await }).await?;
+        self.under_fire(strike, phase, async { api.restore(item, &target.id, &mapping).await }).await?;
         let mut new: Vec<_> = api.restores().await?.into_iter().map(|restore| restore.id).collect();
         new.retain(|id| !known.contains(id));
         if new.is_empty() {
@@ -389,7 +496,7 @@ impl World {
             }
         };
         await_until(phase, PATIENCE_SECONDS, look).await?;
-        self.note_usual(phase, kill, begun_ms);
+        self.note_usual(phase, strike, begun_ms);
         let (wanted, found) = (&self.contents[source_item_id], contents_of(target));
         check(*wanted == found, || {
             format!("{phase} of {source_item_id} gave other bytes: {wanted:?} became {found:?}")
@@ -424,8 +531,8 @@ impl World {
     }
 
     /// Restores every item and every replica once more.
-    async fn audit_all(&mut self) -> Result<(), Failure> {
-        let nothing = Kill { phase: Phase::Backup, victim: Victim::Source, moment: 0 };
+    pub(crate) async fn audit_all(&mut self) -> Result<(), Failure> {
+        let nothing = Strike { phase: Phase::Backup, victim: Victim::Source, moment: 0 };
         let ids: Vec<_> = self.contents.keys().cloned().collect();
         for id in &ids {
             self.restore_at_source(id, nothing).await?;
@@ -436,54 +543,69 @@ impl World {
     }
 }
 
-/// Until the end, or until something is wrong.
-async fn tell(folder: &Path, rounds: u64, seed: u64) -> Result<(), (World, Failure)> {
-    let mut numbers = Numbers::seeded(seed);
-    let mut world = World::begin(folder).await.unwrap_or_else(|failure| panic!("{}", failure.explain()));
-    for round in 1..=rounds {
-        let begun_ms = SystemClock.now_ms();
-        let (sent, resent) = (world.sent_bytes, world.resent_bytes);
-        let kill = match world.round(&mut numbers).await {
-            Ok(kill) => kill,
-            Err(failure) => return Err((world, failure)),
-        };
-        println!(
-            "round {round}: killed {:?} during {:?} at {}; {} KiB sent, {} KiB of it again; {} ms",
-            kill.victim,
-            kill.phase,
-            kill.moment,
-            (world.sent_bytes - sent) / 1024,
-            (world.resent_bytes - resent) / 1024,
-            SystemClock.now_ms() - begun_ms
-        );
+
+/// What a run of rounds is told.
+pub(crate) struct Run {
+    pub(crate) rounds: u64,
+    pub(crate) seed: u64,
+    /// Restore everything after each round, not only at the end.
+    pub(crate) audits_each_round: bool,
+}
+
+impl Run {
+    /// Rounds and seed from the environment, `ANTIPODE_{name}_ROUNDS` and `ANTIPODE_{name}_SEED`, or
+    /// `rounds` and a seed drawn now.
+    pub(crate) fn named(name: &str, rounds: u64) -> Run {
+        let mut chance = [0; 4];
+        SystemEntropy.fill(&mut chance);
+        let seed_name = format!("ANTIPODE_{name}_SEED");
+        let seed = number(&seed_name).unwrap_or_else(|| u32::from_le_bytes(chance).into());
+        let rounds = number(&format!("ANTIPODE_{name}_ROUNDS")).unwrap_or(rounds);
+        println!("{rounds} rounds; repeat the choices with {seed_name}={seed}");
+        Run { rounds, seed, audits_each_round: false }
     }
-    let audited = world.audit_all().await;
-    println!(
-        "{rounds} kills; {} KiB sent, {} KiB of it again",
-        world.sent_bytes / 1024,
-        world.resent_bytes / 1024
-    );
-    audited.map_err(|failure| (world, failure))
-}
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_killed_everything_reaches_its_end_without_a_human() {
-    let mut chance = [0; 4];
-    SystemEntropy.fill(&mut chance);
-    let seed = number("ANTIPODE_KILL_SEED").unwrap_or_else(|| u32::from_le_bytes(chance).into());
-    let rounds = number("ANTIPODE_KILL_ROUNDS").unwrap_or(20);
-    println!("{rounds} rounds; repeat the choices with ANTIPODE_KILL_SEED={seed}");
-    let folder = tempfile::tempdir().unwrap();
-    if let Err((mut world, failure)) = tell(folder.path(), rounds, seed).await {
+    /// Runs a world until the end, or until something is wrong; then the test fails and the world is left.
+    pub(crate) async fn tell(&self, folder: TempDir, mut world: World) {
+        let Err(failure) = self.rounds_of(&mut world).await else { return };
         for region in [&mut world.source, &mut world.destination] {
             region.process.stop().await;
             println!("the log of {} ends with:\n{}", region.name, region.process.log_tail());
         }
         let left = folder.keep();
-        panic!("seed {seed}: {}\nthe world is left in {}", failure.explain(), left.display());
+        panic!("seed {}: {}\nthe world is left in {}", self.seed, failure.explain(), left.display());
     }
+
+    async fn rounds_of(&self, world: &mut World) -> Result<(), Failure> {
+        let mut numbers = Numbers::seeded(self.seed);
+        for round in 1..=self.rounds {
+            let begun_ms = SystemClock.now_ms();
+            let (sent, resent) = (world.sent_bytes, world.resent_bytes);
+            let strike = world.round(&mut numbers).await?;
+            println!(
+                "round {round}: {:?} struck during {:?} at {}; {} KiB sent, {} KiB of it again; {} ms",
+                strike.victim,
+                strike.phase,
+                strike.moment,
+                (world.sent_bytes - sent) / 1024,
+                (world.resent_bytes - resent) / 1024,
+                SystemClock.now_ms() - begun_ms
+            );
+            if self.audits_each_round {
+                world.audit_all().await?;
+            }
+        }
+        world.audit_all().await?;
+        println!(
+            "{} rounds; {} KiB sent, {} KiB of it again",
+            self.rounds,
+            world.sent_bytes / 1024,
+            world.resent_bytes / 1024
+        );
+        Ok(())
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
 }
