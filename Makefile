@@ -7,6 +7,7 @@
 #   make docs         the documentation of the crates, warnings are errors
 #   make bench        the measurements of bench/, repeated
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
+#   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
 #   make sim-long     SEEDS=20000 FIRST_SEED=1   simulated worlds
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -20,7 +21,7 @@ BENCH_DIR ?= $(TARGET)/bench
 export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 
-.PHONY: demo test lint fmt bench docs kill-rounds sim-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench docs kill-rounds power-cuts sim-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -48,6 +49,9 @@ bench: prepare-test
 
 kill-rounds: prepare-test
 	@ANTIPODE_KILL_ROUNDS=$(ROUNDS) python3 tools/suites.py kill-rounds
+
+power-cuts: prepare-test
+	@ANTIPODE_POWER_ROUNDS=$(ROUNDS) python3 tools/suites.py power-cuts
 
 sim-long: prepare-test
 	@ANTIPODE_SIMULATION_SEEDS=$(SEEDS) ANTIPODE_SIMULATION_FIRST_SEED=$(FIRST_SEED) python3 tools/suites.py sim-long

@@ -59,6 +59,7 @@ prepare_programs() {
     has mkfs.ext4 && has debugfs || missing+=(e2fsprogs)
     if [ "$purpose" = test ]; then
         has qemu-img && has qemu-nbd || missing+=(qemu-utils)
+        has mkfs.xfs || missing+=(xfsprogs)
     fi
     [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
     if [ "$purpose" = test ] && ! has_postgresql_server; then install_postgresql; fi

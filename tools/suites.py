@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the suites of `make test`, or one of the long runs, each under a budget in minutes.
 
-    tools/suites.py test | lint | kill-rounds | sim-long
+    tools/suites.py test | lint | kill-rounds | power-cuts | sim-long
 
 Suites run one after the other; all of them run even when one fails, except after a failed build. A suite that is over
 its budget is killed and has failed. The output of each goes through as it comes; at the end stand a table (budget, time
@@ -26,7 +26,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SIMULATION = "simulation"
 END_TO_END = "two_regions"
 KILL_ROUNDS = "kill_rounds"
-OWN_SUITES = [SIMULATION, END_TO_END, KILL_ROUNDS]
+POWER_CUTS = "power_cuts"
+OWN_SUITES = [SIMULATION, END_TO_END, KILL_ROUNDS, POWER_CUTS]
 
 # Programs of OWN_SUITES that are not written yet. Their suites are reported as absent. An entry whose program exists
 # is an error, so that this list empties itself.
@@ -117,6 +118,8 @@ def suites_of(purpose):
         return lint_suites()
     if purpose == "kill-rounds":
         return [Suite("kill rounds, long", 240, running(KILL_ROUNDS, "long"), program=KILL_ROUNDS)]
+    if purpose == "power-cuts":
+        return [Suite("power cuts, long", 240, running(POWER_CUTS, "long"), program=POWER_CUTS)]
     if purpose == "sim-long":
         return [Suite("simulation, long", 600, running(SIMULATION, "long"), program=SIMULATION)]
     if purpose != "test":
@@ -129,6 +132,7 @@ def suites_of(purpose):
         Suite("simulation", 4, running(SIMULATION), program=SIMULATION),
         Suite("end to end", 3, running(END_TO_END), program=END_TO_END),
         Suite("kill rounds", 4, running(KILL_ROUNDS), program=KILL_ROUNDS),
+        Suite("power cuts", 5, running(POWER_CUTS), program=POWER_CUTS),
     ]
 
 

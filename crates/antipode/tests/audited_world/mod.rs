@@ -16,9 +16,9 @@ use antipode::demo::disks::{Content, DiskPlan, MEBIBYTE, Numbers, ServerPlan, ch
 use antipode::dev::api::{ApiFailure, RegionApi};
 use antipode::dev::failure::Failure;
 use antipode::dev::place::Place;
+use antipode::dev::process::ServeProcess;
 use antipode::dev::region::{Item, Server, await_until};
 use antipode::dev::setup::{Region, SetUp, set_up};
-use antipode::dev::process::ServeProcess;
 use antipode::world::{SystemClock, SystemEntropy, SystemTimer};
 use control::workers::Timer;
 use model::policy::PROVIDER_ID;
@@ -201,7 +201,8 @@ async fn await_deleted(
                 Ok(item) if item.status == "deleting" => return Ok(Err(item.status)),
                 Ok(item) => {
                     for checkpoint in checkpoints {
-                        let path = format!("/v1/{{project}}/providers/{PROVIDER_ID}/checkpoints/{checkpoint}");
+                        let path =
+                            format!("/v1/{{project}}/providers/{PROVIDER_ID}/checkpoints/{checkpoint}");
                         api.delete(&path).await?;
                     }
                     return Ok(Err(item.status));
@@ -299,7 +300,8 @@ impl World {
         }
         let ids = items.into_iter().map(|item| item.id);
         await_deleted(&self.destination_api, &there, &replicas).await?;
-        await_deleted(&self.source_api, &BTreeSet::from([checkpoint_id.clone()]), &ids.collect::<Vec<_>>()).await?;
+        await_deleted(&self.source_api, &BTreeSet::from([checkpoint_id.clone()]), &ids.collect::<Vec<_>>())
+            .await?;
         self.note_usual("deletion", strike, begun_ms);
         Ok(())
     }
@@ -542,7 +544,6 @@ impl World {
         Ok(())
     }
 }
-
 
 /// What a run of rounds is told.
 pub(crate) struct Run {

@@ -4,8 +4,6 @@
 //! `ANTIPODE_KILL_ROUNDS` says how many rounds (20 if it is not set), `ANTIPODE_KILL_SEED` repeats the
 //! choices of a run that failed; the moments themselves depend on the machine.
 
-#![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
-
 #[path = "../audited_world/mod.rs"]
 mod audited_world;
 
