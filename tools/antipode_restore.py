@@ -97,7 +97,7 @@ class Fields:
         require(self.at == len(self.data), f"{self.what}: bytes left over")
 
 # §10 Signed things: whom to believe
-VERSION = b"\0\0"
+VERSION = b"\1\0"
 
 def fingerprint(public_key):
     return D("antipode v1 key id", public_key)
@@ -135,7 +135,9 @@ class Signers:
         require(fingerprint(root_key) == root_fingerprint and region == root_fingerprint[:16], "another root key")
         verify("card", signed, root_key)
         name, signing_key = card.str(), card.fixed(32)
-        card.fixed(32 + 32 + 8 + 8 + 8)
+        card.fixed(32 + 32)
+        require(path.name == f"{card.u64():08}.card", "it lies under another one's name")
+        card.fixed(8 + 8)
         card.option(lambda: card.fixed(32))
         card.end()
         self.names[region] = name
@@ -150,6 +152,7 @@ class Signers:
             return
         self.verify("state", signed, region, key_id)
         peer, root_key = pin.fixed(16), pin.fixed(32)
+        require(path.name == f"{peer.hex()}.pin", "it lies under another one's name")
         pin.str(), pin.u64(), pin.end()
         require(fingerprint(root_key)[:16] == peer, "pin: another region than its root key has")
         self.add_region(fingerprint(root_key))
@@ -195,7 +198,8 @@ def open_wraps(folder, signers, recovery_key):
         enc, ciphertext = wrap.fixed(32), wrap.bytes()
         wrap.end()
         signers.verify("wrap", signed, region, key_id)
-        require(role == 3 and recipient == own and epoch > 0, "it is not what its name says")
+        name = f"{epoch:08}-{role}-{recipient.hex()}-{key_check.hex()}.wrap"
+        require(role == 3 and recipient == own and epoch > 0 and path.name == name, "it is not what its name says")
         try:
             plain = hpke_open(recovery_key, info, enc, ciphertext)
         except (InvalidTag, ValueError):
@@ -425,7 +429,8 @@ def secrets_from(arguments):
 
 def items(store, root, recovery_key):
     """Every item this kit opens, and a warning for each manifest that it does not."""
-    require((store / "format").read_bytes() == b"antipode store 0\n", "this is no store of version 0")
+    content = (store / "format").read_bytes()
+    require(content == b"antipode store 1\n", f"{content[:64]!r} is no store of version 1, which this reader reads")
     signers, found = Signers(store, root), []
     for folder in sorted((store / "vaults").iterdir()):
         opener = Opener(open_wraps(folder / "wraps", signers, recovery_key))

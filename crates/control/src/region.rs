@@ -16,6 +16,7 @@ use vault::layout;
 use vault::seams::{Clock, Entropy};
 use vault::signed::Signers;
 use vault::store::{ObjectStore, StoreError};
+use vault::stored::{FORMAT_BYTES_MAX, check_format, read_card};
 
 use crate::Control;
 use crate::error::Error;
@@ -69,6 +70,7 @@ impl KeyFiles {
         let doing = "laying out the store";
         let format = store.put_if_absent(layout::FORMAT_NAME, layout::FORMAT_CONTENT);
         format.map_err(|error| error.while_doing(doing))?;
+        require_format(store)?;
         let root = RootKey::load(&self.path("root"))?;
         let keys = WorkingKeys::load(&self.path("working"))?;
         let card_name = layout::card_name(root.region_id(), 1);
@@ -95,10 +97,21 @@ impl KeyFiles {
 
     /// Opens the keys of a region that was made before.
     pub fn open(&self, store: &dyn ObjectStore, region: RegionId) -> Result<RegionKeys, VaultError> {
+        require_format(store)?;
         let kek = Kek::load(&self.path("kek"))?;
         let keys = WorkingKeys::load(&self.path("working"))?;
         let identity = RegionIdentity::new(keys, newest_card(store, region)?)?;
         Ok(RegionKeys { kek, identity })
+    }
+}
+
+/// Refuses a store of another format version before anything else of it is read or written.
+pub fn require_format(store: &dyn ObjectStore) -> Result<(), VaultError> {
+    match store.get(layout::FORMAT_NAME, FORMAT_BYTES_MAX) {
+        Ok(content) => check_format(&content),
+        Err(StoreError::NotFound { .. }) => Err(VaultError::refused("the store has no file \"format\"")),
+        Err(StoreError::TooLong { .. }) => check_format(b""),
+        Err(error) => Err(error.while_doing("reading the version of the store")),
     }
 }
 
@@ -111,7 +124,7 @@ pub fn newest_card(store: &dyn ObjectStore, region: RegionId) -> Result<Card, Va
     let name = names
         .last()
         .ok_or_else(|| VaultError::refused(format!("the store has no card of region {region}")))?;
-    let card = Card::decode(&store.get(name, CARD_BYTES_MAX).map_err(|error| error.while_doing(doing))?)?;
+    let card = read_card(name, &store.get(name, CARD_BYTES_MAX).map_err(|error| error.while_doing(doing))?)?;
     if card.region() != region {
         return Err(VaultError::refused("a card lies under another region's name"));
     }

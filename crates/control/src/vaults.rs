@@ -17,6 +17,7 @@ use vault::keys::DomainKeys;
 use vault::layout;
 use vault::properties::VaultProperties;
 use vault::signed::Signers;
+use vault::store::Put;
 use vault::vault::{Vault, VaultParts};
 use vault::wrap::{Role, Wrap, WrapOrder};
 
@@ -131,7 +132,7 @@ pub(crate) fn load_keys(parts: &Parts, domain: DomainId) -> Result<DomainKeys, V
         newest.ok_or_else(|| VaultError::refused(format!("the store has no keys of domain {domain}")))?;
     let name = layout::bundle_name(domain, revision);
     let stored = parts.store.get(&name, BUNDLE_BYTES_MAX).map_err(|error| error.while_doing(doing))?;
-    parts.kek.open_bundle(&stored)
+    parts.kek.open_bundle(&name, &stored)
 }
 
 /// Keeps keys as the next bundle of their domain. Never overwrites: a bundle is written once.
@@ -141,10 +142,21 @@ pub(crate) fn store_keys(parts: &Parts, keys: &DomainKeys) -> Result<(), VaultEr
     let names =
         parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
     let newest = names.iter().filter_map(|name| layout::bundle_revision(domain, name)).max();
+    let revision = newest.map_or(1, |revision| revision + 1);
     let mut sealed = Vec::new();
-    parts.kek.seal_bundle(keys, &mut sealed)?;
-    let name = layout::bundle_name(domain, newest.map_or(1, |revision| revision + 1));
-    parts.store.put_if_absent(&name, &sealed).map_err(|error| error.while_doing(doing))?;
+    parts.kek.seal_bundle(keys, revision, &mut sealed)?;
+    let name = layout::bundle_name(domain, revision);
+    match parts.store.put_if_absent(&name, &sealed).map_err(|error| error.while_doing(doing))? {
+        Put::Created => {}
+        // Sealing is deterministic: the same keys are the same bytes, whoever stored them.
+        Put::Exists => {
+            let stored =
+                parts.store.get(&name, BUNDLE_BYTES_MAX).map_err(|error| error.while_doing(doing))?;
+            if stored != sealed {
+                return Err(VaultError::refused("another process stored other keys at the same moment"));
+            }
+        }
+    }
     crash_point!("vault.keys_stored");
     Ok(())
 }

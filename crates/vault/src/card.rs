@@ -6,13 +6,13 @@
 
 use std::path::Path;
 
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::ids::{KeyId, RegionId};
 use crate::key_file::{create_key_file, load_key_file};
 use crate::keys::Secret;
 use crate::seams::Entropy;
-use crate::signed::{Envelope, FORMAT_VERSION, PublicKey, SignedType, Signers, SigningKey};
+use crate::signed::{Envelope, PublicKey, SignedType, Signers, SigningKey};
 use crate::wrap::ReceivingKey;
 
 const CARD_MAGIC: &[u8] = b"APD1";
@@ -63,7 +63,7 @@ impl Card {
         let envelope = Envelope::split(SignedType::Card, bytes)?;
         let mut decoder = envelope.decoder();
         decoder.expect(CARD_MAGIC, "another magic")?;
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         let region = RegionId(decoder.fixed()?);
         let root_key = PublicKey(decoder.fixed()?);
         if region != root_key.region_id() {
@@ -317,7 +317,7 @@ impl Pin {
         let envelope = Envelope::split(SignedType::State, bytes)?;
         let mut decoder = envelope.decoder();
         decoder.expect(PIN_MAGIC, "another magic")?;
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         let region = RegionId(decoder.fixed()?);
         signers.verify(&envelope, region, KeyId(decoder.fixed()?))?;
         let peer = RegionId(decoder.fixed()?);

@@ -6,6 +6,10 @@
 
 use crate::error::VaultError;
 
+/// The version of everything stored: the store as a whole, signed things, bodies, bundles. Readers
+/// of this version refuse every other, naming both.
+pub const FORMAT_VERSION: u16 = 1;
+
 /// Appends fields to a buffer.
 #[derive(Debug, Default)]
 pub struct Encoder {
@@ -232,6 +236,14 @@ impl<'a> Decoder<'a> {
         if self.take(constant.len())? == constant { Ok(()) } else { Err(self.bad(why)) }
     }
 
+    /// The format version, which has to be [`FORMAT_VERSION`].
+    pub fn format_version(&mut self) -> Result<(), VaultError> {
+        match self.u16()? {
+            FORMAT_VERSION => Ok(()),
+            other => Err(VaultError::other_version(self.what, other)),
+        }
+    }
+
     /// Ends the decoding; bytes left over are refused.
     pub fn finish(self) -> Result<(), VaultError> {
         if self.rest.is_empty() {
@@ -283,6 +295,16 @@ mod tests {
             assert!(read(&bytes[..length]).is_err(), "{length} bytes were enough");
         }
         assert!(read(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn another_format_version_is_refused_by_its_number() {
+        assert!(Decoder::new("thing", &FORMAT_VERSION.to_le_bytes()).format_version().is_ok());
+        for other in [FORMAT_VERSION - 1, FORMAT_VERSION + 1, u16::MAX] {
+            let error = Decoder::new("thing", &other.to_le_bytes()).format_version().unwrap_err().to_string();
+            assert!(error.contains(&format!("version {other}")), "{error}");
+            assert!(error.contains(&format!("version {FORMAT_VERSION}")), "{error}");
+        }
     }
 
     #[test]

@@ -143,6 +143,13 @@ impl VaultError {
         VaultError::BadFormat { what, why: why.into() }
     }
 
+    /// A [`VaultError::BadFormat`] about something written in another version of the format.
+    pub fn other_version(what: &'static str, version: impl std::fmt::Display) -> VaultError {
+        let own = crate::codec::FORMAT_VERSION;
+        let why = format!("it is of format version {version}; this program reads version {own}");
+        VaultError::BadFormat { what, why }
+    }
+
     /// A [`VaultError::Refused`].
     pub fn refused(why: impl Into<String>) -> VaultError {
         VaultError::Refused { why: why.into() }

@@ -4,11 +4,11 @@
 //! misses a replica in a newer head than its receipt knows that the destination lost it.
 
 use crate::card::RegionIdentity;
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::ids::{Incarnation, KeyId, ManifestDigest, RegionId, ReplicaId};
 use crate::receipt::{Level, decode_level};
-use crate::signed::{Envelope, FORMAT_VERSION, SignedType, Signers};
+use crate::signed::{Envelope, SignedType, Signers};
 
 const MAGIC: &[u8] = b"APH1";
 const ENTRY_COUNT_MAX: u32 = 10_000_000;
@@ -138,7 +138,7 @@ impl Head {
         let envelope = Envelope::split(SignedType::Head, bytes)?;
         let mut decoder = envelope.decoder();
         decoder.expect(MAGIC, "another magic")?;
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         let head = Head {
             source_region: RegionId(decoder.fixed()?),
             destination_region: RegionId(decoder.fixed()?),

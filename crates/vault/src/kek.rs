@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::ids::{Address, DedupId, DomainId, Epoch, Kind};
 use crate::key_file::{create_key_file, load_key_file};
 use crate::keys::{DomainKeys, EPOCH_COUNT_MAX, EpochKeys, KeyRing, ObjectKeys, Secret};
+use crate::layout;
 use crate::object::{Expected, Opener, Sealed, Sealer};
 use crate::seams::Entropy;
 
@@ -55,13 +56,19 @@ impl Kek {
         &self.keys
     }
 
-    /// Seals all keys of a domain into one key bundle, appended to `out`.
+    /// Seals all keys of a domain into one key bundle, appended to `out`. The revision is sealed with
+    /// them, so that an older bundle put back under the newest name does not pass for it.
     ///
     /// # Errors
     /// None that sound keys could cause; see [`Sealer::seal`].
-    pub fn seal_bundle(&self, keys: &DomainKeys, out: &mut Vec<u8>) -> Result<Sealed, VaultError> {
+    pub fn seal_bundle(
+        &self,
+        keys: &DomainKeys,
+        revision: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Sealed, VaultError> {
         let mut encoder = Encoder::new();
-        encoder.fixed(BUNDLE_MAGIC).u16(0).fixed(keys.domain().as_bytes());
+        encoder.fixed(BUNDLE_MAGIC).u16(FORMAT_VERSION).fixed(keys.domain().as_bytes()).u64(revision);
         encoder.option(keys.secrets().ok(), |encoder, secrets| {
             encoder.fixed(secrets.identity().expose());
         });
@@ -77,15 +84,20 @@ impl Kek {
         Sealer::new()?.seal(&self.keys, Kind::KeyBundle, 0, &plaintext, out)
     }
 
-    /// Opens a key bundle.
+    /// Opens a key bundle found under `name`.
     ///
     /// # Errors
-    /// `Corrupt` when it is damaged or sealed under another KEK, `BadFormat` when it does not decode.
-    pub fn open_bundle(&self, stored: &[u8]) -> Result<DomainKeys, VaultError> {
+    /// `Corrupt` when it is damaged or sealed under another KEK, `BadFormat` when it does not decode,
+    /// `Refused` when the name is that of another domain or revision.
+    pub fn open_bundle(&self, name: &str, stored: &[u8]) -> Result<DomainKeys, VaultError> {
         let address = Address(*blake3::hash(stored).as_bytes());
         let mut plaintext = zeroize::Zeroizing::new(Vec::new());
         Opener::new()?.open(self, &Expected::object(Kind::KeyBundle, address), stored, &mut plaintext)?;
-        decode_bundle(&plaintext)
+        let (keys, revision) = decode_bundle(&plaintext)?;
+        if layout::bundle_name(keys.domain(), revision) != name {
+            return Err(VaultError::refused("a key bundle lies under another one's name"));
+        }
+        Ok(keys)
     }
 }
 
@@ -101,12 +113,12 @@ impl KeyRing for Kek {
     }
 }
 
-fn decode_bundle(plaintext: &[u8]) -> Result<DomainKeys, VaultError> {
+fn decode_bundle(plaintext: &[u8]) -> Result<(DomainKeys, u64), VaultError> {
     let secret = |decoder: &mut Decoder<'_>| decoder.fixed().map(Secret::new);
     let mut decoder = Decoder::new("key bundle", plaintext);
     decoder.expect(BUNDLE_MAGIC, "another magic")?;
-    decoder.expect(&[0, 0], "another version")?;
-    let domain = DomainId(decoder.fixed()?);
+    decoder.format_version()?;
+    let (domain, revision) = (DomainId(decoder.fixed()?), decoder.u64()?);
     let mut keys = match decoder.option(secret)? {
         Some(identity) => DomainKeys::restorable(domain, identity),
         None => DomainKeys::sealed(domain),
@@ -121,7 +133,7 @@ fn decode_bundle(plaintext: &[u8]) -> Result<DomainKeys, VaultError> {
         keys.add_epoch(epoch, EpochKeys { data, structure })?;
     }
     decoder.finish()?;
-    Ok(keys)
+    Ok((keys, revision))
 }
 
 #[cfg(test)]
@@ -131,8 +143,12 @@ mod tests {
 
     fn bundle(kek: &Kek, keys: &DomainKeys) -> Vec<u8> {
         let mut stored = Vec::new();
-        kek.seal_bundle(keys, &mut stored).unwrap();
+        kek.seal_bundle(keys, 3, &mut stored).unwrap();
         stored
+    }
+
+    fn open(kek: &Kek, keys: &DomainKeys, stored: &[u8]) -> Result<DomainKeys, VaultError> {
+        kek.open_bundle(&layout::bundle_name(keys.domain(), 3), stored)
     }
 
     fn assert_same(left: &DomainKeys, right: &DomainKeys) {
@@ -154,32 +170,45 @@ mod tests {
         let mut keys = DomainKeys::generate(&entropy);
         keys.begin_epoch(&entropy).unwrap();
         let stored = bundle(&kek, &keys);
-        assert_same(&Kek::load(&path).unwrap().open_bundle(&stored).unwrap(), &keys);
+        assert_same(&open(&Kek::load(&path).unwrap(), &keys, &stored).unwrap(), &keys);
 
         let mut sealed = DomainKeys::sealed(keys.domain());
         let structure = keys.epoch_keys(Epoch(1)).unwrap().structure.clone();
         sealed.add_epoch(Epoch(1), EpochKeys { data: None, structure }).unwrap();
-        assert_same(&kek.open_bundle(&bundle(&kek, &sealed)).unwrap(), &sealed);
+        assert_same(&open(&kek, &sealed, &bundle(&kek, &sealed)).unwrap(), &sealed);
     }
 
     #[test]
     fn another_kek_and_every_damaged_byte_are_refused() {
         let entropy = SeededEntropy::new(2);
         let kek = Kek::new(&Secret::generate(&entropy));
-        let stored = bundle(&kek, &DomainKeys::generate(&entropy));
-        assert!(Kek::new(&Secret::generate(&entropy)).open_bundle(&stored).is_err());
+        let keys = DomainKeys::generate(&entropy);
+        let stored = bundle(&kek, &keys);
+        assert!(open(&Kek::new(&Secret::generate(&entropy)), &keys, &stored).is_err());
         for position in 0..stored.len() {
             let mut damaged = stored.clone();
             damaged[position] ^= 0x40;
-            assert!(kek.open_bundle(&damaged).is_err(), "byte {position}");
-            assert!(kek.open_bundle(&stored[..position]).is_err(), "{position} bytes");
+            assert!(open(&kek, &keys, &damaged).is_err(), "byte {position}");
+            assert!(open(&kek, &keys, &stored[..position]).is_err(), "{position} bytes");
+        }
+    }
+
+    #[test]
+    fn a_bundle_under_the_name_of_another_revision_or_domain_is_refused() {
+        let entropy = SeededEntropy::new(3);
+        let kek = Kek::new(&Secret::generate(&entropy));
+        let (keys, others) = (DomainKeys::generate(&entropy), DomainKeys::generate(&entropy));
+        let stored = bundle(&kek, &keys);
+        assert!(open(&kek, &keys, &stored).is_ok());
+        for name in [layout::bundle_name(keys.domain(), 4), layout::bundle_name(others.domain(), 3)] {
+            assert!(matches!(kek.open_bundle(&name, &stored), Err(VaultError::Refused { .. })), "{name}");
         }
     }
 
     #[test]
     fn a_bundle_whose_epochs_do_not_ascend_is_refused() {
         let mut encoder = Encoder::new();
-        encoder.fixed(BUNDLE_MAGIC).u16(0).fixed(&[1; 16]).bool(false).count(2);
+        encoder.fixed(BUNDLE_MAGIC).u16(FORMAT_VERSION).fixed(&[1; 16]).u64(1).bool(false).count(2);
         for _ in 0..2 {
             encoder.u32(1).bool(false).fixed(&[2; 32]);
         }

@@ -12,7 +12,7 @@ use crate::ids::{
 /// Tells that a directory or bucket is a store of ours, and of which version.
 pub const FORMAT_NAME: &str = "format";
 /// What lies under [`FORMAT_NAME`].
-pub const FORMAT_CONTENT: &[u8] = b"antipode store 0\n";
+pub const FORMAT_CONTENT: &[u8] = b"antipode store 1\n";
 /// Prefix of all region cards.
 pub const CARDS_PREFIX: &str = "cards/";
 /// Prefix of all pins.

@@ -31,6 +31,7 @@ pub mod seams;
 pub mod signed;
 pub mod state;
 pub mod store;
+pub mod stored;
 pub mod transfer;
 pub mod tree;
 pub mod vault;

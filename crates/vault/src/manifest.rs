@@ -5,7 +5,7 @@
 //! what a restored server should look like. A manifest is named by the digest of its unsigned bytes.
 
 use crate::card::RegionIdentity;
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::ids::{
     Address, CheckpointId, DomainId, Epoch, Incarnation, ItemId, KeyId, Kind, ManifestDigest, RegionId,
@@ -13,7 +13,7 @@ use crate::ids::{
 };
 use crate::keys::{DomainKeys, EPOCH_COUNT_MAX, KeyRing};
 use crate::object::{Expected, Header, Opener, Sealer, address_of, stored_bytes_max};
-use crate::signed::{Envelope, FORMAT_VERSION, SignedType, Signers};
+use crate::signed::{Envelope, SignedType, Signers};
 use crate::tree::TreeShape;
 
 mod description;
@@ -237,7 +237,7 @@ impl ManifestFields {
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<ManifestFields, VaultError> {
         decoder.expect(MAGIC, "another magic")?;
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         let fields = ManifestFields {
             source_region: RegionId(decoder.fixed()?),
             incarnation: Incarnation(decoder.fixed()?),
@@ -290,7 +290,7 @@ impl ManifestBody {
 
     fn decode(plaintext: &[u8]) -> Result<ManifestBody, VaultError> {
         let mut decoder = Decoder::new("manifest body", plaintext);
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         let body = ManifestBody {
             item: ItemId(decoder.fixed()?),
             checkpoint: CheckpointId(decoder.fixed()?),

@@ -5,12 +5,12 @@
 //! a changed cut would find no duplicates.
 
 use crate::card::RegionIdentity;
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::cut::{CutParameters, Sample};
 use crate::error::VaultError;
 use crate::ids::{DomainId, KeyId, RegionId, VaultId};
 use crate::receipt::{Mode, decode_mode};
-use crate::signed::{Envelope, FORMAT_VERSION, SignedType, Signers};
+use crate::signed::{Envelope, SignedType, Signers};
 use crate::tree::{FAN_OUT, TreeShape};
 
 const MAGIC: &[u8] = b"APV1";
@@ -116,7 +116,7 @@ impl VaultProperties {
         let envelope = Envelope::split(SignedType::State, bytes)?;
         let mut decoder = Decoder::new("vault properties", envelope.unsigned);
         decoder.expect(MAGIC, "another magic")?;
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         if RegionId(decoder.fixed()?) != region {
             return Err(VaultError::refused("the vault's properties were signed by another region"));
         }

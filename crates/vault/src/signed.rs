@@ -22,9 +22,6 @@ use crate::seams::Entropy;
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 
-/// The version written into signed things. It becomes 1 when the format is frozen.
-pub const FORMAT_VERSION: u16 = 0;
-
 /// What a signature is about. Part of what is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedType {
@@ -341,16 +338,17 @@ mod tests {
                 identity.sign(signed_type, &mut bytes);
                 bytes
             };
-            let stated = [&[0, 0], &owner[..]].concat();
-            let _ = crate::manifest::Manifest::decode(&signed(SignedType::Manifest, &[0, 0]), &signers);
+            let version = crate::codec::FORMAT_VERSION.to_le_bytes();
+            let stated = [&version[..], &owner[..]].concat();
+            let _ = crate::manifest::Manifest::decode(&signed(SignedType::Manifest, &version), &signers);
             let _ = crate::wrap::Wrap::decode(&signed(SignedType::Wrap, &[]), &signers);
             let _ = crate::receipt::Receipt::decode(&signed(SignedType::Receipt, &[]), &signers);
-            let _ = crate::head::Head::decode(&signed(SignedType::Head, &[0, 0]), &signers);
+            let _ = crate::head::Head::decode(&signed(SignedType::Head, &version), &signers);
             let state = signed(SignedType::State, &stated);
             let _ = crate::card::Pin::decode(&state, &signers);
             let vault = crate::ids::VaultId([0; 16]);
             let _ = crate::properties::VaultProperties::decode(&state, vault, identity.region(), &signers);
-            let root_prefix = [&[0, 0], &root.region_id().0[..], &root.public().0].concat();
+            let root_prefix = [&version[..], &root.region_id().0[..], &root.public().0].concat();
             let _ = Card::decode(&signed(SignedType::Card, &root_prefix));
         }
     }

@@ -8,13 +8,13 @@
 //! Fields are generous: `document` carries, as JSON, whatever the owner of the record wants back.
 
 use crate::card::RegionIdentity;
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::ids::{Incarnation, KeyId, Kind, RegionId};
 use crate::kek::Kek;
 use crate::layout;
 use crate::object::{Expected, Opener, Sealed, Sealer, address_of};
-use crate::signed::{Envelope, FORMAT_VERSION, SignedType, Signers};
+use crate::signed::{Envelope, SignedType, Signers};
 
 mod record;
 
@@ -101,7 +101,7 @@ impl StateObject {
         let envelope = Envelope::split(SignedType::State, &plaintext)?;
         let mut decoder = Decoder::new("state object", envelope.unsigned);
         decoder.expect(MAGIC, "another magic")?;
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         if RegionId(decoder.fixed()?) != region {
             return Err(VaultError::refused("a state object of another region"));
         }

@@ -18,7 +18,7 @@ use crate::ids::{
 };
 use crate::kek::Kek;
 use crate::keys::{DomainKeys, KeyRing, ObjectKeys, Secret};
-use crate::layout::{PackName, wrap_name};
+use crate::layout::{PackName, bundle_name, wrap_name};
 use crate::manifest::{Description, Manifest, ManifestBody, ManifestDraft, ManifestVolume};
 use crate::object::tests::{forge, header, numbered, vector_keys};
 use crate::object::{Expected, Frozen, Header, Opener, Sealer, address_of};
@@ -431,7 +431,7 @@ fn state_objects_and_bundles_are_read_as_published() {
     let mut state = Vec::new();
     StateObject { stamp, record: record.clone() }.seal(&world.source, &kek(), &mut state).unwrap();
     let mut bundle = Vec::new();
-    kek().seal_bundle(&world.keys, &mut bundle).unwrap();
+    kek().seal_bundle(&world.keys, 1, &mut bundle).unwrap();
     let made = json!({
         "keys": keys_json(), "region": world.source.region().to_string(), "state_name": stamp.name(),
         "state": to_hex(&state), "bundle": to_hex(&bundle),
@@ -442,7 +442,7 @@ fn state_objects_and_bundles_are_read_as_published() {
     let name = kept["state_name"].as_str().unwrap();
     let opened = StateObject::open(name, &bytes(&kept["state"]), &kek(), region, &signers).unwrap();
     assert_eq!(opened, StateObject { stamp, record });
-    let keys = kek().open_bundle(&bytes(&kept["bundle"])).unwrap();
+    let keys = kek().open_bundle(&bundle_name(world.keys.domain(), 1), &bytes(&kept["bundle"])).unwrap();
     assert_eq!(keys.domain(), DomainId(numbered(0)));
     assert!(keys.object_keys(Kind::Chunk, keys.domain(), Epoch(1)).is_ok());
 }

@@ -66,7 +66,7 @@ impl BareStore {
     pub(crate) fn keys_by_kek(&self, domain: DomainId, kek: &Kek) -> DomainKeys {
         let newest = names(&self.store, &layout::bundles_prefix(domain)).pop();
         let newest = newest.unwrap_or_else(|| panic!("the store has no keys of domain {domain}"));
-        kek.open_bundle(&self.store.get(&newest, 1 << 24).unwrap()).unwrap()
+        kek.open_bundle(&newest, &self.store.get(&newest, 1 << 24).unwrap()).unwrap()
     }
 
     /// The keys of a vault, from the wraps for the offline recovery key.

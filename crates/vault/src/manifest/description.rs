@@ -1,9 +1,8 @@
 //! What a restored server should look like: the part of a manifest under the data key.
 
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::manifest::check_text;
-use crate::signed::FORMAT_VERSION;
 
 const TEXT_BYTES_MAX: u32 = 1024;
 const DOCUMENT_BYTES_MAX: u32 = 1 << 20;
@@ -77,7 +76,7 @@ impl Description {
 
     pub(super) fn decode(plaintext: &[u8]) -> Result<Description, VaultError> {
         let mut decoder = Decoder::new("manifest description", plaintext);
-        decoder.expect(&FORMAT_VERSION.to_le_bytes(), "another version")?;
+        decoder.format_version()?;
         let description = Description {
             resource_name: text(&mut decoder)?,
             project_name: text(&mut decoder)?,

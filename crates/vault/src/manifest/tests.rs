@@ -175,7 +175,15 @@ fn a_body_with_another_depth_or_a_volume_twice_is_refused() {
     encoded[level_at] = 1;
     assert!(ManifestBody::decode(&encoded).is_err());
     let mut encoder = Encoder::new();
-    encoder.u16(0).fixed(&[1; 16]).fixed(&[2; 16]).string("r").string("p").u64(0).u64(0).count(2);
+    encoder
+        .u16(FORMAT_VERSION)
+        .fixed(&[1; 16])
+        .fixed(&[2; 16])
+        .string("r")
+        .string("p")
+        .u64(0)
+        .u64(0)
+        .count(2);
     for _ in 0..2 {
         encoder.string("same").u64(1).u32(4096).u16(2).u8(0).fixed(&[0; 32]);
     }
