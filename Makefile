@@ -8,12 +8,14 @@
 #   make bench        the measurements of bench/, repeated
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
 #   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
+#   make hostile-long CASES=100000   damaged stores: nothing unnoticed, nothing restored wrong
 #   make sim-long     SEEDS=20000 FIRST_SEED=1   simulated worlds
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 ROUNDS ?= 200
 SEEDS ?= 20000
 FIRST_SEED ?= 1
+CASES ?= 100000
 # More arguments for `antipode demo` and for the bench scripts.
 DEMO_ARGS ?=
 BENCH_DIR ?= $(TARGET)/bench
@@ -21,7 +23,7 @@ BENCH_DIR ?= $(TARGET)/bench
 export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 
-.PHONY: demo test lint fmt bench docs kill-rounds power-cuts sim-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -55,3 +57,7 @@ power-cuts: prepare-test
 
 sim-long: prepare-test
 	@ANTIPODE_SIMULATION_SEEDS=$(SEEDS) ANTIPODE_SIMULATION_FIRST_SEED=$(FIRST_SEED) python3 tools/suites.py sim-long
+
+hostile-long: prepare-build
+	ANTIPODE_HOSTILE_CASES=$(CASES) ANTIPODE_HOSTILE_FIRST_SEED=$(FIRST_SEED) \
+	  cargo test --locked --package vault --test hostile -- --nocapture

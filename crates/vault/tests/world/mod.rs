@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+pub(crate) mod bare;
 pub(crate) mod link;
+pub(crate) mod whole;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +24,7 @@ use vault::progress::NoProgress;
 use vault::restore::VolumeWriter;
 use vault::seams::{Entropy, FixedClock, SeededEntropy};
 use vault::signed::Signers;
-use vault::store::SimulatedStore;
+use vault::store::{ObjectStore, SimulatedStore};
 use vault::vault::{Vault, VaultParts, VaultSettings};
 
 /// Small segments and chunks, so that small disks have deep trees.
@@ -109,9 +111,14 @@ impl Region {
 
     /// Opens the vault, as a process does when it starts.
     pub(crate) fn open(&self) -> Vault {
+        self.open_over(Arc::new(self.store.clone()))
+    }
+
+    /// Opens the vault over another store than the region's own.
+    pub(crate) fn open_over(&self, store: Arc<dyn ObjectStore>) -> Vault {
         Vault::open(VaultParts {
             id: self.vault_id,
-            store: Arc::new(self.store.clone()),
+            store,
             ledger: Arc::new(self.ledger.clone()),
             index_folder: self.index.path().join("index"),
             keys: self.keys.clone(),
