@@ -54,6 +54,19 @@ pub struct Card {
     bytes: Vec<u8>,
 }
 
+impl CardFields {
+    /// What holds of every card, written or read.
+    fn check(&self) -> Result<(), VaultError> {
+        if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX as usize {
+            return Err(VaultError::refused("a region's name has 1 to 64 bytes"));
+        }
+        if self.valid_from_ms >= self.valid_to_ms {
+            return Err(VaultError::refused("a card that is never valid"));
+        }
+        Ok(())
+    }
+}
+
 impl Card {
     /// Reads a card and checks it against the root key it carries.
     ///
@@ -81,6 +94,7 @@ impl Card {
             next_root_key: decoder.option(|decoder| decoder.fixed().map(PublicKey))?,
         };
         decoder.finish()?;
+        fields.check()?;
         Ok(Card { root_key, fields, bytes: bytes.to_vec() })
     }
 
@@ -154,12 +168,7 @@ impl RootKey {
     /// # Errors
     /// `Refused` when the name is too long or the validity is empty.
     pub fn sign_card(&self, fields: &CardFields) -> Result<Card, VaultError> {
-        if fields.name.is_empty() || fields.name.len() > NAME_BYTES_MAX as usize {
-            return Err(VaultError::refused("a region's name has 1 to 64 bytes"));
-        }
-        if fields.valid_from_ms >= fields.valid_to_ms {
-            return Err(VaultError::refused("a card that is never valid"));
-        }
+        fields.check()?;
         let mut encoder = Encoder::new();
         encoder.fixed(CARD_MAGIC).u16(FORMAT_VERSION).fixed(&self.region_id().0).fixed(&self.public().0);
         encoder.string(&fields.name).fixed(&fields.signing_key.0).fixed(&fields.receiving_key);

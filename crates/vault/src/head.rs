@@ -173,11 +173,11 @@ impl Head {
     }
 }
 
-fn entries_digest(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn entries_digest(bytes: &[u8]) -> [u8; 32] {
     blake3::derive_key("antipode v1 digest head entries", bytes)
 }
 
-fn encode_entries(entries: &[HeadEntry]) -> Vec<u8> {
+pub(crate) fn encode_entries(entries: &[HeadEntry]) -> Vec<u8> {
     let mut encoder = Encoder::with_capacity(4 + entries.len() * ENTRY_BYTES);
     encoder.list(entries, |encoder, entry| {
         encoder.fixed(&entry.replica.0).fixed(&entry.manifest.0).u8(entry.state.number());

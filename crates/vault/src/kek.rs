@@ -67,20 +67,7 @@ impl Kek {
         revision: u64,
         out: &mut Vec<u8>,
     ) -> Result<Sealed, VaultError> {
-        let mut encoder = Encoder::new();
-        encoder.fixed(BUNDLE_MAGIC).u16(FORMAT_VERSION).fixed(keys.domain().as_bytes()).u64(revision);
-        encoder.option(keys.secrets().ok(), |encoder, secrets| {
-            encoder.fixed(secrets.identity().expose());
-        });
-        let epochs: Vec<_> = keys.epochs().collect();
-        encoder.list(&epochs, |encoder, (epoch, keys)| {
-            encoder.u32(epoch.0);
-            encoder.option(keys.data.as_ref(), |encoder, data| {
-                encoder.fixed(data.expose());
-            });
-            encoder.fixed(keys.structure.expose());
-        });
-        let plaintext = zeroize::Zeroizing::new(encoder.finish());
+        let plaintext = zeroize::Zeroizing::new(encode_bundle(keys, revision));
         Sealer::new()?.seal(&self.keys, Kind::KeyBundle, 0, &plaintext, out)
     }
 
@@ -113,7 +100,26 @@ impl KeyRing for Kek {
     }
 }
 
-fn decode_bundle(plaintext: &[u8]) -> Result<(DomainKeys, u64), VaultError> {
+/// The plaintext of a key bundle.
+pub(crate) fn encode_bundle(keys: &DomainKeys, revision: u64) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    encoder.fixed(BUNDLE_MAGIC).u16(FORMAT_VERSION).fixed(keys.domain().as_bytes()).u64(revision);
+    encoder.option(keys.secrets().ok(), |encoder, secrets| {
+        encoder.fixed(secrets.identity().expose());
+    });
+    let epochs: Vec<_> = keys.epochs().collect();
+    encoder.list(&epochs, |encoder, (epoch, keys)| {
+        encoder.u32(epoch.0);
+        encoder.option(keys.data.as_ref(), |encoder, data| {
+            encoder.fixed(data.expose());
+        });
+        encoder.fixed(keys.structure.expose());
+    });
+    encoder.finish()
+}
+
+/// Reads the plaintext of a key bundle: the keys and the revision.
+pub(crate) fn decode_bundle(plaintext: &[u8]) -> Result<(DomainKeys, u64), VaultError> {
     let secret = |decoder: &mut Decoder<'_>| decoder.fixed().map(Secret::new);
     let mut decoder = Decoder::new("key bundle", plaintext);
     decoder.expect(BUNDLE_MAGIC, "another magic")?;

@@ -33,9 +33,14 @@ pub fn create_key_file(path: &Path, label: &str, secret: &[u8]) -> Result<(), Va
 /// `KeyFile` when it is missing, open to others than its owner, damaged, or holds another kind of key.
 pub fn load_key_file<const N: usize>(path: &Path, label: &str) -> Result<Zeroizing<[u8; N]>, VaultError> {
     let text = read_private(path)?;
+    parse(&text, label).map_err(|why| failed(path, why))
+}
+
+/// The secret in the text of a key file.
+pub(crate) fn parse<const N: usize>(text: &str, label: &str) -> Result<Zeroizing<[u8; N]>, String> {
     let start = format!("antipode {label} 1 ");
     let Some(rest) = text.strip_prefix(&start) else {
-        return Err(failed(path, format!("it does not begin with \"{start}\"")));
+        return Err(format!("it does not begin with \"{start}\""));
     };
     let digits = rest.get(..2 * N).unwrap_or_default();
     let mut secret = Zeroizing::new([0u8; N]);
@@ -44,15 +49,15 @@ pub fn load_key_file<const N: usize>(path: &Path, label: &str) -> Result<Zeroizi
             secret.copy_from_slice(&bytes);
             bytes.zeroize();
         }
-        Err(_) => return Err(failed(path, format!("it does not hold {N} bytes"))),
+        Err(_) => return Err(format!("it does not hold {N} bytes")),
     }
-    if *text != render(label, &secret[..]) {
-        return Err(failed(path, "its check does not match: the file is damaged"));
+    if text != render(label, &secret[..]) {
+        return Err("its check does not match: the file is damaged".to_owned());
     }
     Ok(secret)
 }
 
-fn render(label: &str, secret: &[u8]) -> String {
+pub(crate) fn render(label: &str, secret: &[u8]) -> String {
     let start = format!("antipode {label} 1 {} ", to_hex(secret));
     let check = to_hex(&blake3::hash(start.as_bytes()).as_bytes()[..4]);
     format!("{start}{check}\n")

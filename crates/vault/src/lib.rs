@@ -21,6 +21,7 @@ mod operation;
 pub mod pack;
 mod packer;
 pub mod pairing;
+pub mod parsers;
 pub mod progress;
 pub mod properties;
 mod read;

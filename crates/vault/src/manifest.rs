@@ -225,7 +225,7 @@ impl Manifest {
 }
 
 impl ManifestFields {
-    fn encode(&self, encoder: &mut Encoder) {
+    pub(crate) fn encode(&self, encoder: &mut Encoder) {
         encoder.fixed(MAGIC).u16(FORMAT_VERSION).fixed(&self.source_region.0).fixed(&self.incarnation.0);
         encoder.fixed(&self.signing_key.0).fixed(&self.domain.0).fixed(&self.resource_tag.0);
         encoder.u64(self.sequence).fixed(&self.previous.0);
@@ -265,7 +265,7 @@ impl ManifestBody {
         self.volumes.iter().fold(0, |sum, volume| sum.saturating_add(volume.shape.size_bytes()))
     }
 
-    fn encode(&self) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, VaultError> {
         check_text("resource id", &self.resource_id, ID_BYTES_MAX)?;
         check_text("project id", &self.project_id, ID_BYTES_MAX)?;
         if self.volumes.len() > VOLUME_COUNT_MAX as usize {
@@ -288,7 +288,7 @@ impl ManifestBody {
         Ok(encoder.finish())
     }
 
-    fn decode(plaintext: &[u8]) -> Result<ManifestBody, VaultError> {
+    pub(crate) fn decode(plaintext: &[u8]) -> Result<ManifestBody, VaultError> {
         let mut decoder = Decoder::new("manifest body", plaintext);
         decoder.format_version()?;
         let body = ManifestBody {

@@ -15,6 +15,7 @@ mod payload;
 mod seal;
 
 pub use open::Opener;
+pub(crate) use open::unpack_payload;
 #[cfg(test)]
 pub(crate) use seal::Frozen;
 pub use seal::{Sealed, Sealer};
@@ -116,7 +117,7 @@ impl Header {
     }
 
     /// The first half, which `s` covers.
-    fn first_half(&self) -> [u8; 32] {
+    pub(crate) fn first_half(&self) -> [u8; 32] {
         let mut half = [0u8; 32];
         half[..4].copy_from_slice(&MAGIC);
         half[4..8].copy_from_slice(&[SUITE, self.kind.number(), self.level, self.pad]);

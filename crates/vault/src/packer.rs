@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::crash;
 use crate::crash_point;
@@ -62,7 +62,13 @@ pub(crate) struct Packer {
 
 enum Ender {
     Inline,
-    Thread { orders: Option<Sender<Order>>, thread: Option<JoinHandle<Result<(), VaultError>>> },
+    Thread {
+        orders: Option<Sender<Order>>,
+        thread: Option<JoinHandle<Result<(), VaultError>>>,
+        /// Closes when the thread ends, however it ends. Orders that it did not take stay in their
+        /// channel, and so does the answer that somebody may wait for.
+        life: Receiver<()>,
+    },
 }
 
 enum Order {
@@ -77,8 +83,12 @@ impl Packer {
         let (orders, received) = bounded(ENDING_PACKS_MAX);
         let scope = crash::scope();
         let worker = operation.clone();
-        let thread = std::thread::spawn(move || scope.run(|| end_packs(&worker, &received)));
-        let ender = Ender::Thread { orders: Some(orders), thread: Some(thread) };
+        let (alive, life) = bounded(0);
+        let thread = std::thread::spawn(move || {
+            let _alive: Sender<()> = alive;
+            scope.run(|| end_packs(&worker, &received))
+        });
+        let ender = Ender::Thread { orders: Some(orders), thread: Some(thread), life };
         Packer { operation, chunks: None, nodes: None, ender }
     }
 
@@ -142,13 +152,15 @@ impl Packer {
     pub(crate) fn flush(&mut self) -> Result<(), VaultError> {
         self.end_chunks()?;
         self.end_nodes()?;
-        if matches!(self.ender, Ender::Inline) {
-            return Ok(());
-        }
+        let Ender::Thread { life, .. } = &self.ender else { return Ok(()) };
+        let life = life.clone();
         let (done, wait) = bounded(1);
         self.order(Order::Wait(done))?;
-        // A thread that ended early has dropped its side; the next order tells why.
-        if wait.recv().is_err() { self.failure() } else { Ok(()) }
+        let is_done = select! {
+            recv(wait) -> answer => answer.is_ok(),
+            recv(life) -> _ => wait.try_recv().is_ok(),
+        };
+        if is_done { Ok(()) } else { self.failure() }
     }
 
     fn order(&mut self, order: Order) -> Result<(), VaultError> {
@@ -158,7 +170,7 @@ impl Packer {
 
     /// Why the thread ended before its time.
     fn failure(&mut self) -> Result<(), VaultError> {
-        let Ender::Thread { orders, thread } = &mut self.ender else { return Err(VaultError::Stopped) };
+        let Ender::Thread { orders, thread, .. } = &mut self.ender else { return Err(VaultError::Stopped) };
         *orders = None;
         match thread.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => Err(error),
@@ -170,7 +182,7 @@ impl Packer {
 
 impl Drop for Packer {
     fn drop(&mut self) {
-        if let Ender::Thread { orders, thread } = &mut self.ender {
+        if let Ender::Thread { orders, thread, .. } = &mut self.ender {
             *orders = None;
             // What it would report concerns packs that nobody asked to keep.
             let _ = thread.take().map(JoinHandle::join);

@@ -69,6 +69,12 @@ impl StateObject {
         kek: &Kek,
         out: &mut Vec<u8>,
     ) -> Result<Sealed, VaultError> {
+        let plaintext = self.encode(identity)?;
+        Sealer::new()?.seal(kek.sealing_keys(), Kind::RegionState, 0, &plaintext, out)
+    }
+
+    /// The signed plaintext.
+    pub(crate) fn encode(&self, identity: &RegionIdentity) -> Result<Vec<u8>, VaultError> {
         let body = self.record.encode()?;
         let mut encoder = Encoder::with_capacity(body.len() + 256);
         encoder
@@ -80,7 +86,7 @@ impl StateObject {
         encoder.u8(self.record.number()).bytes(&body);
         let mut plaintext = encoder.finish();
         identity.sign(SignedType::State, &mut plaintext);
-        Sealer::new()?.seal(kek.sealing_keys(), Kind::RegionState, 0, &plaintext, out)
+        Ok(plaintext)
     }
 
     /// Opens stored bytes found under `name`, written by `region` itself.
@@ -98,7 +104,20 @@ impl StateObject {
         let mut plaintext = Vec::new();
         let expected = Expected::object(Kind::RegionState, address_of(stored));
         Opener::new()?.open(kek, &expected, stored, &mut plaintext)?;
-        let envelope = Envelope::split(SignedType::State, &plaintext)?;
+        let object = StateObject::decode(&plaintext, region, signers)?;
+        if object.stamp.name() != name {
+            return Err(VaultError::refused("a state object lies under another one's name"));
+        }
+        Ok(object)
+    }
+
+    /// Reads the signed plaintext.
+    pub(crate) fn decode(
+        plaintext: &[u8],
+        region: RegionId,
+        signers: &Signers,
+    ) -> Result<StateObject, VaultError> {
+        let envelope = Envelope::split(SignedType::State, plaintext)?;
         let mut decoder = Decoder::new("state object", envelope.unsigned);
         decoder.expect(MAGIC, "another magic")?;
         decoder.format_version()?;
@@ -108,9 +127,6 @@ impl StateObject {
         signers.verify(&envelope, region, KeyId(decoder.fixed()?))?;
         let incarnation = Incarnation(decoder.fixed()?);
         let stamp = StateStamp { incarnation, sequence: decoder.u64()?, time_ms: decoder.u64()? };
-        if stamp.name() != name {
-            return Err(VaultError::refused("a state object lies under another one's name"));
-        }
         let number = decoder.u8()?;
         let record = StateRecord::decode(number, decoder.bytes(STATE_BYTES_MAX as u32)?)?;
         decoder.finish()?;

@@ -233,7 +233,7 @@ impl Wrap {
         self.decode_keys(&plaintext)
     }
 
-    fn decode_keys(&self, plaintext: &[u8]) -> Result<Unwrapped, VaultError> {
+    pub(crate) fn decode_keys(&self, plaintext: &[u8]) -> Result<Unwrapped, VaultError> {
         let mut decoder = Decoder::new("wrapped keys", plaintext);
         let mut secret = || decoder.fixed().map(Secret::new);
         let (identity, data) = match self.fields.role {
@@ -294,7 +294,7 @@ fn info(clear: &[u8]) -> Vec<u8> {
     [b"antipode v1 wrap\0", clear].concat()
 }
 
-fn encode_fields(fields: &WrapFields) -> Vec<u8> {
+pub(crate) fn encode_fields(fields: &WrapFields) -> Vec<u8> {
     let mut encoder = Encoder::new();
     encoder.fixed(MAGIC).fixed(&fields.domain.0).u32(fields.epoch.0).u8(fields.role.number());
     encoder.fixed(&fields.source_region.0).fixed(&fields.signing_key.0).fixed(&fields.recipient.0);

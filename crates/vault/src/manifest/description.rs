@@ -54,7 +54,7 @@ pub struct DescribedVolume {
 }
 
 impl Description {
-    pub(super) fn encode(&self) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, VaultError> {
         self.check()?;
         let mut encoder = Encoder::new();
         encoder.u16(FORMAT_VERSION).string(&self.resource_name).string(&self.project_name);
@@ -74,7 +74,7 @@ impl Description {
         Ok(encoder.finish())
     }
 
-    pub(super) fn decode(plaintext: &[u8]) -> Result<Description, VaultError> {
+    pub(crate) fn decode(plaintext: &[u8]) -> Result<Description, VaultError> {
         let mut decoder = Decoder::new("manifest description", plaintext);
         decoder.format_version()?;
         let description = Description {

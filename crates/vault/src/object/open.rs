@@ -6,6 +6,7 @@ use aws_lc_rs::aead::Aad;
 use zeroize::Zeroize;
 
 use crate::error::VaultError;
+use crate::ids::{DomainId, Epoch, Kind};
 use crate::keys::KeyRing;
 use crate::object::payload::{self, Payload};
 use crate::object::{Expected, HEADER_BYTES, Header, TAG_BYTES, address_of, aead, is_stored_len_lawful};
@@ -108,6 +109,16 @@ fn check_outside(expected: &Expected, stored: &[u8]) -> Result<Header, &'static 
         return Err("it is of another level");
     }
     Ok(header)
+}
+
+/// Takes a payload apart as opening does once the tag has been found sound.
+pub(crate) fn unpack_payload(kind: Kind, pad: u8, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let payload = payload::parse(kind, pad, None, bytes)?;
+    let mut zstd = zstd::bulk::Decompressor::new().map_err(|_| "no memory for the codec")?;
+    let header = Header { kind, level: 0, pad, domain: DomainId::ZERO, epoch: Epoch::NONE, s: [0; 32] };
+    let mut out = Vec::new();
+    decompress(&mut zstd, &header, &payload, &mut out)?;
+    Ok(out)
 }
 
 fn decompress(

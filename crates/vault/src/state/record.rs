@@ -239,7 +239,7 @@ impl StateRecord {
         }
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, VaultError> {
         let mut encoder = Encoder::new();
         match self {
             StateRecord::Policy(record) => record.encode(&mut encoder),
@@ -258,7 +258,7 @@ impl StateRecord {
         }
     }
 
-    pub(super) fn decode(number: u8, body: &[u8]) -> Result<StateRecord, VaultError> {
+    pub(crate) fn decode(number: u8, body: &[u8]) -> Result<StateRecord, VaultError> {
         let mut decoder = Decoder::new("state record", body);
         let record = match number {
             1 => StateRecord::Policy(PolicyRecord::decode(&mut decoder)?),

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::medium::{Medium, MediumCall, Real};
 use super::{ObjectStore, Put, StoreError, StoreWriter, check_name};
 use crate::crash_point;
 
@@ -25,25 +26,24 @@ pub struct LocalStore {
     inner: Arc<Inner>,
 }
 
-type Sync = dyn Fn(&File, &Path) -> io::Result<()> + Send + std::marker::Sync;
-
 struct Inner {
     root: PathBuf,
     next_unfinished: AtomicU64,
     is_broken: AtomicBool,
     /// Directories whose own entries are known to be durable up to the root, by this process.
     durable_directories: Mutex<HashSet<PathBuf>>,
-    sync: Box<Sync>,
+    medium: Arc<dyn Medium>,
 }
 
 impl LocalStore {
     /// Opens the store in `root`, which is created when absent, and removes unfinished writes of
     /// processes that are gone.
     pub fn open(root: &Path) -> Result<LocalStore, StoreError> {
-        LocalStore::open_with(root, Box::new(|file, _path| file.sync_data()))
+        LocalStore::open_over(root, Arc::new(Real))
     }
 
-    fn open_with(root: &Path, sync: Box<Sync>) -> Result<LocalStore, StoreError> {
+    /// Opens the store over a medium that may fail: for tests.
+    pub fn open_over(root: &Path, medium: Arc<dyn Medium>) -> Result<LocalStore, StoreError> {
         let unfinished = root.join(UNFINISHED);
         DirBuilder::new().recursive(true).mode(0o700).create(&unfinished).map_err(StoreError::of_io)?;
         let inner = Inner {
@@ -51,7 +51,7 @@ impl LocalStore {
             next_unfinished: AtomicU64::new(0),
             is_broken: AtomicBool::new(false),
             durable_directories: Mutex::new(HashSet::new()),
-            sync,
+            medium,
         };
         inner.sync_directory(root)?;
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -68,7 +68,9 @@ impl LocalStore {
 
     fn open_file(&self, name: &str) -> Result<File, StoreError> {
         check_name(name)?;
-        File::open(self.inner.root.join(name)).map_err(|cause| read_error(cause, name))
+        let path = self.inner.root.join(name);
+        self.inner.call(MediumCall::Read, &path)?;
+        File::open(path).map_err(|cause| read_error(cause, name))
     }
 }
 
@@ -102,10 +104,16 @@ impl Inner {
         }
     }
 
-    /// Syncs once. Out of space spoils only this file; any other failure spoils the store.
-    fn sync(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        (self.sync)(file, path).map_err(|cause| match StoreError::of_io(cause) {
-            StoreError::Full => StoreError::Full,
+    fn call(&self, call: MediumCall, path: &Path) -> Result<(), StoreError> {
+        self.medium.call(call, path).map_err(StoreError::of_io)
+    }
+
+    /// Syncs once. Out of space spoils only this file, which nobody has seen yet; any other failure,
+    /// and any of a directory, spoils the store.
+    fn sync(&self, call: MediumCall, file: &File, path: &Path) -> Result<(), StoreError> {
+        let synced = self.medium.call(call, path).and_then(|()| file.sync_data());
+        synced.map_err(|cause| match StoreError::of_io(cause) {
+            StoreError::Full if call == MediumCall::Sync => StoreError::Full,
             _ => {
                 tracing::error!(path = %path.display(), "a sync failed; the store takes no more writes");
                 self.is_broken.store(true, Ordering::SeqCst);
@@ -116,7 +124,7 @@ impl Inner {
 
     fn sync_directory(&self, path: &Path) -> Result<(), StoreError> {
         let directory = File::open(path).map_err(StoreError::of_io)?;
-        self.sync(&directory, path)
+        self.sync(MediumCall::SyncDirectory, &directory, path)
     }
 
     /// Creates the directories above `path` and makes their own entries durable. A directory found
@@ -129,6 +137,7 @@ impl Inner {
         }
         let parent = path.parent().unwrap_or(&self.root).to_path_buf();
         self.require_directory(&parent)?;
+        self.call(MediumCall::MakeDirectory, path)?;
         match DirBuilder::new().mode(0o700).create(path) {
             Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(StoreError::of_io(cause));
@@ -146,6 +155,7 @@ impl ObjectStore for LocalStore {
         self.inner.require_whole()?;
         let number = self.inner.next_unfinished.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.inner.root.join(UNFINISHED).join(format!("{}-{number}", std::process::id()));
+        self.inner.call(MediumCall::Create, &unfinished)?;
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
         let file = opened.map_err(StoreError::of_io)?;
         let writer = LocalWriter {
@@ -196,6 +206,7 @@ impl ObjectStore for LocalStore {
         if !folder.is_empty() {
             check_name(folder)?;
         }
+        self.inner.call(MediumCall::List, &self.inner.root.join(folder))?;
         let mut names = Vec::new();
         collect_names(&self.inner.root, folder, prefix, &mut names).map_err(StoreError::of_io)?;
         names.sort();
@@ -206,6 +217,7 @@ impl ObjectStore for LocalStore {
         check_name(name)?;
         self.inner.require_whole()?;
         let path = self.inner.root.join(name);
+        self.inner.call(MediumCall::Remove, &path)?;
         let removed = fs::remove_file(&path);
         crash_point!("store.delete.unlinked");
         let parent = path.parent().unwrap_or(&self.inner.root);
@@ -258,7 +270,11 @@ impl StoreWriter for LocalWriter {
         if self.is_spoiled {
             return Err(StoreError::Broken);
         }
-        self.file.write_all(bytes).map_err(|cause| {
+        let written = match self.inner.medium.call(MediumCall::Write, &self.unfinished) {
+            Ok(()) => self.file.write_all(bytes),
+            Err(cause) => self.file.write_all(&bytes[..bytes.len() / 2]).and(Err(cause)),
+        };
+        written.map_err(|cause| {
             self.is_spoiled = true;
             StoreError::of_io(cause)
         })
@@ -270,10 +286,11 @@ impl StoreWriter for LocalWriter {
             return Err(StoreError::Broken);
         }
         crash_point!("store.finish.written");
-        self.inner.sync(&self.file, &self.unfinished)?;
+        self.inner.sync(MediumCall::Sync, &self.file, &self.unfinished)?;
         crash_point!("store.finish.synced");
         let parent = self.final_path.parent().unwrap_or(&self.inner.root);
         self.inner.require_directory(parent)?;
+        self.inner.call(MediumCall::Link, &self.final_path)?;
         let put = match fs::hard_link(&self.unfinished, &self.final_path) {
             Ok(()) => Put::Created,
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Put::Exists,
@@ -309,16 +326,23 @@ mod tests {
         });
     }
 
+    /// Lets one sync fail, counted from the opening on.
+    struct FailingSync(io::ErrorKind, u64, AtomicU64);
+
+    impl Medium for FailingSync {
+        fn call(&self, call: MediumCall, _path: &Path) -> io::Result<()> {
+            let is_sync = matches!(call, MediumCall::Sync | MediumCall::SyncDirectory);
+            match is_sync && self.2.fetch_add(1, Ordering::SeqCst) + 1 == self.1 {
+                true => Err(io::Error::from(self.0)),
+                false => Ok(()),
+            }
+        }
+    }
+
     fn failing_sync(kind: io::ErrorKind, fail_at: u64) -> (tempfile::TempDir, LocalStore) {
         let folder = tempfile::tempdir().unwrap();
-        let count = AtomicU64::new(0);
-        let sync = move |file: &File, _path: &Path| {
-            if count.fetch_add(1, Ordering::SeqCst) + 1 == fail_at {
-                return Err(io::Error::from(kind));
-            }
-            file.sync_data()
-        };
-        let store = LocalStore::open_with(folder.path(), Box::new(sync)).unwrap();
+        let medium = Arc::new(FailingSync(kind, fail_at, AtomicU64::new(0)));
+        let store = LocalStore::open_over(folder.path(), medium).unwrap();
         (folder, store)
     }
 
@@ -345,6 +369,14 @@ mod tests {
         assert!(matches!(store.put_if_absent("a", b"x"), Err(StoreError::Full)));
         assert!(matches!(store.get("a", 9), Err(StoreError::NotFound { .. })));
         assert_eq!(store.put_if_absent("a", b"y").unwrap(), Put::Created);
+    }
+
+    #[test]
+    fn a_full_disk_at_the_sync_of_a_directory_stops_all_writes() {
+        // The name is there already: only the next start can tell whether it lasts.
+        let (_folder, store) = failing_sync(io::ErrorKind::StorageFull, 4);
+        assert!(matches!(store.put_if_absent("a", b"x"), Err(StoreError::Broken)));
+        assert!(matches!(store.put_if_absent("a", b"x"), Err(StoreError::Broken)));
     }
 
     #[test]

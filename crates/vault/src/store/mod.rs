@@ -7,9 +7,11 @@
 
 pub mod conformance;
 mod local;
+mod medium;
 mod simulated;
 
 pub use local::LocalStore;
+pub use medium::{Medium, MediumCall};
 pub use simulated::{SimulatedFault, SimulatedStore};
 
 use std::io;

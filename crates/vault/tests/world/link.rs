@@ -1,10 +1,11 @@
 //! Two regions and a link between them that can be cut at any message.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use vault::error::VaultError;
 use vault::ids::{ManifestDigest, OperationId};
 use vault::progress::NoProgress;
+use vault::store::ObjectStore;
 use vault::transfer::{
     Acknowledged, Asked, Copied, CopyOrder, Ingest, IngestOrder, IngestVerified, Offer, Opened, Peer,
     PeerError, Verification, Walked, wire,
@@ -28,6 +29,8 @@ pub(crate) enum Cut {
 pub(crate) struct Link<'r> {
     destination: &'r Region,
     operation: OperationId,
+    /// Where the destination's bytes lie.
+    store: Arc<dyn ObjectStore>,
     state: Mutex<State>,
 }
 
@@ -45,6 +48,11 @@ struct State {
 
 impl<'r> Link<'r> {
     pub(crate) fn new(destination: &'r Region, number: u8) -> Link<'r> {
+        Link::over(destination, number, Arc::new(destination.store.clone()))
+    }
+
+    /// A link to a region whose bytes lie in another store than its own.
+    pub(crate) fn over(destination: &'r Region, number: u8, store: Arc<dyn ObjectStore>) -> Link<'r> {
         let state = State {
             vault: None,
             ingest: None,
@@ -55,7 +63,7 @@ impl<'r> Link<'r> {
             object_bytes: 0,
             hidden: None,
         };
-        Link { destination, operation: OperationId([number; 16]), state: Mutex::new(state) }
+        Link { destination, operation: OperationId([number; 16]), store, state: Mutex::new(state) }
     }
 
     pub(crate) fn cut_at(&self, message: u64, cut: Cut) {
@@ -138,7 +146,8 @@ impl Peer for Link<'_> {
         // Through the wire and back.
         let offer = wire::decode_offer(&wire::encode_offer(offer)).unwrap();
         self.message(|state| {
-            let vault = state.vault.get_or_insert_with(|| self.destination.open()).clone();
+            let vault =
+                state.vault.get_or_insert_with(|| self.destination.open_over(self.store.clone())).clone();
             let digest = vault.check_manifest(&offer.manifest)?.digest();
             if self.destination.ledger.manifests().contains(&digest) {
                 return Ok(Opened::Complete { receipt: b"receipt".to_vec() });
@@ -236,6 +245,11 @@ pub(crate) fn transfer(
         }
     }
     panic!("no end after twenty attempts");
+}
+
+/// Copies, verifies and publishes once. Returns whether the item is published.
+pub(crate) fn transfer_once(source: &Vault, order: &CopyOrder, link: &Link<'_>) -> Result<bool, VaultError> {
+    attempt_transfer(source, order, link, &mut Vec::new())
 }
 
 fn attempt_transfer(
