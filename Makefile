@@ -9,6 +9,7 @@
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
 #   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
 #   make hostile-long CASES=100000   damaged stores: nothing unnoticed, nothing restored wrong
+#   make fuzz-long    EXECUTIONS=1000000   every parser, so many inputs each
 #   make sim-long     SEEDS=20000 FIRST_SEED=1   simulated worlds
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -16,6 +17,7 @@ ROUNDS ?= 200
 SEEDS ?= 20000
 FIRST_SEED ?= 1
 CASES ?= 100000
+EXECUTIONS ?= 1000000
 # More arguments for `antipode demo` and for the bench scripts.
 DEMO_ARGS ?=
 BENCH_DIR ?= $(TARGET)/bench
@@ -61,3 +63,8 @@ sim-long: prepare-test
 hostile-long: prepare-build
 	ANTIPODE_HOSTILE_CASES=$(CASES) ANTIPODE_HOSTILE_FIRST_SEED=$(FIRST_SEED) \
 	  cargo test --locked --package vault --test hostile -- --nocapture
+
+# Each parser EXECUTIONS times, on stable Rust; `fuzz/` runs the same functions under a guided fuzzer.
+fuzz-long: prepare-build
+	ANTIPODE_FUZZ_EXECUTIONS=$(EXECUTIONS) cargo test --locked --package vault --test fuzz -- --nocapture
+	ANTIPODE_FUZZ_EXECUTIONS=$(EXECUTIONS) cargo test --locked --package antipode --test fuzz -- --nocapture
