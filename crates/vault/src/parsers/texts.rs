@@ -74,7 +74,8 @@ fn kits() -> Vec<Vec<u8>> {
 fn invitation(bytes: &[u8]) {
     let Ok(line) = std::str::from_utf8(bytes) else { return };
     if let Ok(invitation) = line.parse::<Invitation>() {
-        assert_eq!(invitation.to_line(), line.trim().to_owned());
+        // Who types one may use capitals for the digits.
+        assert_eq!(invitation.to_line(), line.trim().to_ascii_lowercase());
         let code = pairing_code(&invitation.root_key, &fixture().root.public(), &invitation.secret);
         assert!(is_code(&code, &code));
     }
