@@ -24,6 +24,7 @@ pub mod policies;
 pub mod region;
 pub mod replication;
 pub mod restores;
+mod rollback;
 mod schedule;
 pub mod servers;
 mod state;
@@ -103,8 +104,13 @@ struct Inner {
 }
 
 impl Control {
-    /// A region over its parts; reads which peers there are.
+    /// A region over its parts; reads which peers there are, and blocks writing when the store holds what
+    /// only a later catalog than this one can have numbered.
+    ///
+    /// # Errors
+    /// `Unavailable` while catalog or store do not answer.
     pub async fn open(parts: Parts) -> Result<Control, Error> {
+        rollback::stop_writing_when_rolled_back(&parts).await?;
         let peers = PeerTable::load(&parts.catalog).await?;
         let inner = Inner {
             vaults: Vaults::default(),

@@ -29,8 +29,12 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Control {
     /// Writes what the catalog decided and the store does not hold yet. A record that cannot be written
-    /// is told and left; a store that does not answer ends the round.
+    /// is told and left; a store that does not answer ends the round. While writing is blocked all of it
+    /// waits: its next number may be taken in the store.
     pub(crate) async fn write_unwritten_state(&self) -> Result<(), Error> {
+        if self.catalog().region().await?.is_some_and(|region| region.blocked_reason.is_some()) {
+            return Ok(());
+        }
         loop {
             let unwritten = self.catalog().unwritten_state(BATCH).await?;
             let mut are_all_written = true;

@@ -60,6 +60,22 @@ pub fn packs_prefix(vault: VaultId) -> String {
     format!("{VAULTS_PREFIX}{vault}/packs/")
 }
 
+/// A place in a list behind every pack with this number or a smaller one, of any incarnation.
+pub fn place_behind_pack(vault: VaultId, number: PackNumber) -> String {
+    format!("{}{number}-~", packs_prefix(vault))
+}
+
+/// A place in a list behind everything of a vault.
+pub fn place_behind_vault(vault: VaultId) -> String {
+    format!("{}~", vault_prefix(vault))
+}
+
+/// The vault to which a name belongs, if it is the name of something in one.
+pub fn vault_of_name(name: &str) -> Option<VaultId> {
+    let (vault, _) = name.strip_prefix(VAULTS_PREFIX)?.split_once('/')?;
+    from_hex(vault).ok().map(VaultId)
+}
+
 /// Prefix of a vault's manifests.
 pub fn manifests_prefix(vault: VaultId) -> String {
     format!("{VAULTS_PREFIX}{vault}/manifests/")
@@ -119,7 +135,12 @@ pub fn pack_name(vault: VaultId, number: PackNumber, incarnation: Incarnation) -
 
 /// The name of a state object.
 pub fn state_name(incarnation: Incarnation, sequence: u64) -> String {
-    format!("{STATE_PREFIX}{}-{sequence:016}.state", to_hex(&incarnation.0[..4]))
+    format!("{}{sequence:016}.state", states_prefix(incarnation))
+}
+
+/// Prefix of the state objects of one incarnation; their order is that of their numbers.
+pub fn states_prefix(incarnation: Incarnation) -> String {
+    format!("{STATE_PREFIX}{}-", to_hex(&incarnation.0[..4]))
 }
 
 /// The name of a pack inside its vault: the number that the catalog reserved and the first bytes of the
@@ -185,6 +206,24 @@ mod tests {
             WrapName { domain, epoch: Epoch(2), role: 1, recipient: KeyId([1; 16]), key_check: [2; 32] };
         let expected = format!("vaults/{hex}/wraps/00000002-1-{}-{}.wrap", "01".repeat(16), "02".repeat(32));
         assert_eq!(wrap_name(VaultId([0xab; 16]), &wrap), expected);
+    }
+
+    #[test]
+    fn places_divide_what_was_before_from_what_came_later() {
+        let (vault, own) = (VaultId([0xab; 16]), Incarnation([0xcd; 16]));
+        let place = place_behind_pack(vault, PackNumber(0x1f));
+        let name = |number, incarnation| pack_name(vault, PackNumber(number), incarnation);
+        assert!(name(0x1f, own) < place && name(0x1f, Incarnation([0xff; 16])) < place);
+        assert!(name(0x20, own) > place && name(0x20, Incarnation([0; 16])) > place);
+        assert!(place_behind_vault(vault) > wraps_prefix(vault));
+        assert!(place_behind_vault(vault) < packs_prefix(VaultId([0xac; 16])));
+        assert_eq!(vault_of_name(&name(1, own)), Some(vault));
+        assert_eq!(vault_of_name(&properties_name(vault)), Some(vault));
+        for strange in ["vaults/x/properties", "keys/1", "vaults", "vaults/", "format"] {
+            assert_eq!(vault_of_name(strange), None, "{strange}");
+        }
+        assert!(state_name(own, 9) < state_name(own, 10));
+        assert!(state_name(own, 9).starts_with(&states_prefix(own)));
     }
 
     #[test]

@@ -138,8 +138,9 @@ impl Region {
         self.store.crash();
         runtime.block_on(self.catalog.release_leases()).unwrap();
         self.armed = crash::arm(plan);
-        let parts = self.raw().parts(wire);
-        let control = runtime.block_on(Control::open(parts)).unwrap();
+        // A store that does not answer at the start is met by starting again.
+        let open = || runtime.block_on(Control::open(self.raw().parts(wire)));
+        let control = open().or_else(|_| open()).unwrap();
         wire.start(self.side, Process { control, scope: self.armed.scope() });
     }
 

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::{ObjectStore, Put, StoreError};
+use super::{ListPart, ObjectStore, Put, StoreError};
 
 type Part = (&'static str, fn(&dyn ObjectStore));
 
@@ -19,6 +19,7 @@ pub fn check(make: impl Fn() -> (Box<dyn ObjectStore>, Box<dyn Any>)) {
         ("dropped streams", dropped_streams),
         ("limits and extents", limits_and_extents),
         ("lists", lists),
+        ("parts of lists", parts_of_lists),
         ("deletes", deletes),
         ("one winner", one_winner),
     ];
@@ -120,6 +121,25 @@ fn lists(store: &dyn ObjectStore) {
     assert_eq!(list("b/1"), ["b/10"]);
     assert_eq!(list("b/sub/x"), ["b/sub/x"]);
     assert_eq!(list("d/"), Vec::<String>::new());
+}
+
+fn parts_of_lists(store: &dyn ObjectStore) {
+    for name in ["a", "b/10", "b/2", "b/sub/x", "b/sub/y", "b-c", "bc", "c/1"] {
+        require(store.put_if_absent(name, name.as_bytes()), "put");
+    }
+    let list = |prefix, after, count_max| {
+        require(store.list_part(&ListPart { prefix, after, count_max }), "list a part")
+    };
+    assert_eq!(list("", "", 100), ["a", "b-c", "b/10", "b/2", "b/sub/x", "b/sub/y", "bc", "c/1"]);
+    assert_eq!(list("", "", 3), ["a", "b-c", "b/10"]);
+    assert_eq!(list("", "b/2", 2), ["b/sub/x", "b/sub/y"]);
+    assert_eq!(list("", "b/~", 1), ["bc"], "a place need not be a name");
+    assert_eq!(list("b/", "b/10", 100), ["b/2", "b/sub/x", "b/sub/y"]);
+    assert_eq!(list("b/", "b/sub/x", 100), ["b/sub/y"]);
+    assert_eq!(list("b/", "a", 1), ["b/10"]);
+    assert_eq!(list("b/", "bc", 100), Vec::<String>::new());
+    assert_eq!(list("b/sub/", "", 1), ["b/sub/x"]);
+    assert_eq!(list("b", "", 0), Vec::<String>::new());
 }
 
 fn deletes(store: &dyn ObjectStore) {

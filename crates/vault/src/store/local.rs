@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::medium::{Medium, MediumCall, Real};
-use super::{ObjectStore, Put, StoreError, StoreWriter, check_name};
+use super::{ListPart, ObjectStore, Put, StoreError, StoreWriter, check_name};
 use crate::crash_point;
 
 const UNFINISHED: &str = ".unfinished";
@@ -202,14 +202,17 @@ impl ObjectStore for LocalStore {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.list_part(&ListPart { prefix, after: "", count_max: usize::MAX })
+    }
+
+    fn list_part(&self, part: &ListPart) -> Result<Vec<String>, StoreError> {
+        let folder = part.prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         if !folder.is_empty() {
             check_name(folder)?;
         }
         self.inner.call(MediumCall::List, &self.inner.root.join(folder))?;
         let mut names = Vec::new();
-        collect_names(&self.inner.root, folder, prefix, &mut names).map_err(StoreError::of_io)?;
-        names.sort();
+        collect_names(&self.inner.root, folder, part, &mut names).map_err(StoreError::of_io)?;
         Ok(names)
     }
 
@@ -230,30 +233,50 @@ impl ObjectStore for LocalStore {
     }
 }
 
-/// Walks only folders that can hold names with this prefix.
-fn collect_names(root: &Path, folder: &str, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
-    let entries = match fs::read_dir(root.join(folder)) {
-        Ok(entries) => entries,
-        Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+/// Adds names in their order. Walks only folders that can hold names of this part.
+fn collect_names(root: &Path, folder: &str, part: &ListPart, names: &mut Vec<String>) -> io::Result<()> {
+    for entry in entries_of_part(root, folder, part)? {
+        if names.len() >= part.count_max {
             return Ok(());
         }
-        Err(cause) => return Err(cause),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let Ok(part) = entry.file_name().into_string() else { continue };
-        let name = if folder.is_empty() { part } else { format!("{folder}/{part}") };
-        if check_name(&name).is_err() {
-            continue;
-        }
-        let is_folder = entry.file_type()?.is_dir();
-        if is_folder && (name.starts_with(prefix) || prefix.starts_with(&format!("{name}/"))) {
-            collect_names(root, &name, prefix, names)?;
-        } else if !is_folder && name.starts_with(prefix) {
-            names.push(name);
+        match entry.strip_suffix('/') {
+            Some(folder) => collect_names(root, folder, part, names)?,
+            None => names.push(entry),
         }
     }
     Ok(())
+}
+
+/// What of a folder belongs to a part, in order; folders end in `/`, which is where their names sort.
+fn entries_of_part(root: &Path, folder: &str, part: &ListPart) -> io::Result<Vec<String>> {
+    let read = match fs::read_dir(root.join(folder)) {
+        Ok(read) => read,
+        Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(cause) => return Err(cause),
+    };
+    let mut entries = Vec::new();
+    for entry in read {
+        let entry = entry?;
+        let Ok(last) = entry.file_name().into_string() else { continue };
+        let mut name = if folder.is_empty() { last } else { format!("{folder}/{last}") };
+        if check_name(&name).is_err() {
+            continue;
+        }
+        let (is_inside, is_after) = if entry.file_type()?.is_dir() {
+            name.push('/');
+            let is_inside = name.starts_with(part.prefix) || part.prefix.starts_with(&name);
+            (is_inside, name.as_str() > part.after || part.after.starts_with(&name))
+        } else {
+            (name.starts_with(part.prefix), name.as_str() > part.after)
+        };
+        if is_inside && is_after {
+            entries.push(name);
+        }
+    }
+    entries.sort();
+    Ok(entries)
 }
 
 struct LocalWriter {

@@ -48,8 +48,26 @@ pub trait ObjectStore: Send + Sync {
     /// The names that start with `prefix`, in byte order. Never proof that a name is absent.
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 
+    /// Some of what [`ObjectStore::list`] lists, from a place in its order on. A bucket answers this with one
+    /// request, a directory without looking into folders that lie before the place.
+    fn list_part(&self, part: &ListPart) -> Result<Vec<String>, StoreError> {
+        let names = self.list(part.prefix)?.into_iter();
+        Ok(names.filter(|name| name.as_str() > part.after).take(part.count_max).collect())
+    }
+
     /// Removes `name` durably; also fine when it is not there. The name must never be used again.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
+}
+
+/// Which names to list.
+#[derive(Clone, Copy, Debug)]
+pub struct ListPart<'a> {
+    /// What they start with.
+    pub prefix: &'a str,
+    /// What they come after, in byte order; need not be a name itself.
+    pub after: &'a str,
+    /// How many to list at most.
+    pub count_max: usize,
 }
 
 /// A write under way. Dropping it forgets what was appended.
