@@ -292,6 +292,7 @@ CREATE TABLE replication_records (
     generation INTEGER NOT NULL,
     replica_name TEXT,
     replica_description TEXT,
+    keep_days INTEGER,
     sent_bytes INTEGER NOT NULL,
     resent_bytes INTEGER NOT NULL,
     skipped_bytes INTEGER NOT NULL,

@@ -9,6 +9,7 @@ use crate::items::{insert_item, item_columns, whole_items};
 use crate::jobs::{JobKind, NewJob, enqueue};
 use crate::policies::{lock_policy, running_of};
 use crate::region::require_unblocked;
+use crate::schedule::{Slot, take_slot};
 use crate::value::{Row, values};
 
 /// Whether a run of a policy shares the policy with other runs.
@@ -30,29 +31,21 @@ impl Catalog {
         sharing: RunSharing,
     ) -> Result<(), CatalogError> {
         let mut tx = self.write("beginning a checkpoint").await?;
-        require_unblocked(&mut tx).await?;
-        if let Some(policy) = checkpoint.policy_id {
-            // Locking the policy makes two runs see each other, and a deletion see this run.
-            let known = lock_policy(&mut tx, policy).await?;
-            let known = known.filter(|known| known.project_id == checkpoint.project_id);
-            known.ok_or_else(|| CatalogError::not_found("policy", policy))?;
-            if sharing == RunSharing::Exclusive
-                && let Some(auto_trigger) = running_of(&mut tx, policy).await?
-            {
-                return Err(Conflict::PolicyRunning { auto_trigger }.into());
-            }
-        }
-        insert_checkpoint(&mut tx, checkpoint).await?;
-        for item in items {
-            if !matches!(item.state, ItemState::WaitingProtect | ItemState::Protecting) {
-                return Err(Conflict::ItemBusy { item: item.id, state: item.state }.into());
-            }
-            if !insert_item(&mut tx, item).await? {
-                return Err(Conflict::IdTaken { what: "checkpoint item", id: item.id.to_string() }.into());
-            }
-            let job = NewJob { kind: JobKind::Backup, subject: item.id.bytes(), priority: 0 };
-            enqueue(&mut tx, &job, checkpoint.created_at).await?;
-        }
+        begin_checkpoint_in(&mut tx, checkpoint, items, sharing).await?;
+        tx.commit().await
+    }
+
+    /// The same for a run of the scheduler, which is exclusive: the slot is claimed if and only if the run
+    /// begins. `SlotTaken` when it has had one.
+    pub async fn begin_scheduled_checkpoint(
+        &self,
+        checkpoint: &Checkpoint,
+        items: &[CheckpointItem],
+        slot: &Slot,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("beginning a scheduled checkpoint").await?;
+        begin_checkpoint_in(&mut tx, checkpoint, items, RunSharing::Exclusive).await?;
+        take_slot(&mut tx, slot, checkpoint.created_at).await?;
         tx.commit().await
     }
 
@@ -106,6 +99,39 @@ impl Catalog {
             .await?;
         whole_items(&mut tx, &rows).await
     }
+}
+
+/// Writes a checkpoint, its items and their jobs.
+async fn begin_checkpoint_in(
+    tx: &mut Tx,
+    checkpoint: &Checkpoint,
+    items: &[CheckpointItem],
+    sharing: RunSharing,
+) -> Result<(), CatalogError> {
+    require_unblocked(tx).await?;
+    if let Some(policy) = checkpoint.policy_id {
+        // Locking the policy makes two runs see each other, and a deletion see this run.
+        let known = lock_policy(tx, policy).await?;
+        let known = known.filter(|known| known.project_id == checkpoint.project_id);
+        known.ok_or_else(|| CatalogError::not_found("policy", policy))?;
+        if sharing == RunSharing::Exclusive
+            && let Some(auto_trigger) = running_of(tx, policy).await?
+        {
+            return Err(Conflict::PolicyRunning { auto_trigger }.into());
+        }
+    }
+    insert_checkpoint(tx, checkpoint).await?;
+    for item in items {
+        if !matches!(item.state, ItemState::WaitingProtect | ItemState::Protecting) {
+            return Err(Conflict::ItemBusy { item: item.id, state: item.state }.into());
+        }
+        if !insert_item(tx, item).await? {
+            return Err(Conflict::IdTaken { what: "checkpoint item", id: item.id.to_string() }.into());
+        }
+        let job = NewJob { kind: JobKind::Backup, subject: item.id.bytes(), priority: 0 };
+        enqueue(tx, &job, checkpoint.created_at).await?;
+    }
+    Ok(())
 }
 
 /// Inserts a checkpoint's own row.

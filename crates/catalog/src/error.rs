@@ -160,6 +160,9 @@ pub enum Conflict {
     /// A head with this counter or a later one is known.
     #[error("a newer head is known")]
     OlderHead,
+    /// The slot of a schedule has had its run.
+    #[error("the slot has had its run")]
+    SlotTaken,
     /// Everything that writes is blocked.
     #[error("writes are blocked: {reason}")]
     Blocked {

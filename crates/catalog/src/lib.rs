@@ -54,7 +54,7 @@ pub use region::{NewRegion, Region};
 pub use replicas::{HeadIssue, Replica, ReplicaState};
 pub use replication::{ItemReplicationOrder, NewRecords};
 pub use restores::RestoreSort;
-pub use schedule::{OPERATIONS_MAX, PlannedOperation};
+pub use schedule::{OPERATIONS_MAX, PlannedOperation, Slot};
 pub use servers::ServerSort;
 pub use state_outbox::{StateSubject, SubjectState, UnwrittenState};
 pub use transfers::{OpenedTransfer, TransferKey, TransferOffer, TransferRow};

@@ -108,8 +108,8 @@ macro_rules! record_columns {
     () => {
         "id, checkpoint_item_id, checkpoint_id, source_project_id, destination_region, \
          destination_project_id, policy_id, grant_id, state, is_current, auto_trigger, by_scheduler, \
-         enable_acceleration, generation, replica_name, replica_description, sent_bytes, resent_bytes, \
-         skipped_bytes, planned_bytes, attempts, try_at, reason_code, reason, destination_checkpoint_id, \
+         enable_acceleration, generation, replica_name, replica_description, keep_days, sent_bytes, \
+         resent_bytes, skipped_bytes, planned_bytes, attempts, try_at, reason_code, reason, destination_checkpoint_id, \
          destination_item_id, receipt, created_at, updated_at"
     };
 }
@@ -378,6 +378,7 @@ fn record_of_row(row: &Row) -> Result<ReplicationRecord, CatalogError> {
         generation: row.small("generation")?,
         replica_name: row.optional_text("replica_name")?,
         replica_description: row.optional_text("replica_description")?,
+        keep_days: row.optional_small("keep_days")?,
         sent_bytes: row.count("sent_bytes")?,
         resent_bytes: row.count("resent_bytes")?,
         skipped_bytes: row.count("skipped_bytes")?,

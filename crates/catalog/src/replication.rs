@@ -19,6 +19,7 @@ use crate::jobs::{JobKind, NewJob, Subject, enqueue, enqueue_fresh};
 use crate::page::{pair_places, places};
 use crate::policies::lock_policy;
 use crate::region::require_unblocked;
+use crate::schedule::{Slot, take_slot};
 use crate::value::{Row, Value, values};
 
 /// What a planned replication needs besides its plan.
@@ -30,6 +31,10 @@ pub struct NewRecords {
     pub grant_id: GrantId,
     /// Whether our own scheduler ordered it.
     pub by_scheduler: bool,
+    /// Days for which the replicas are to be kept at least, if the policy says so.
+    pub keep_days: Option<u32>,
+    /// The slot of the schedule that this run claims, if it is one of the scheduler's.
+    pub slot: Option<Slot>,
 }
 
 /// An order to replicate one item.
@@ -53,6 +58,8 @@ pub struct ItemReplicationOrder {
     pub replica_name: Option<String>,
     /// Description wished for the replica, if any.
     pub replica_description: Option<String>,
+    /// Days for which the replica is to be kept at least, if the item's policy says so.
+    pub keep_days: Option<u32>,
 }
 
 /// How many records one statement writes; the engines allow some 32,000 values in one.
@@ -85,7 +92,7 @@ impl Catalog {
 
     /// Writes one record and one job for each selected item that is still available and has no
     /// current record for the region. Answers what was really written, oldest first. The newest item
-    /// of each server gets the highest priority.
+    /// of each server gets the highest priority. `SlotTaken` when its slot has had a run.
     pub async fn begin_replication(
         &self,
         plan: &ReplicationPlan,
@@ -99,6 +106,9 @@ impl Catalog {
         let policy = lock_policy(&mut tx, order.policy_id).await?;
         let policy = policy.filter(|policy| policy.project_id == order.source_project_id);
         policy.ok_or_else(|| CatalogError::not_found("policy", order.policy_id))?;
+        if let Some(slot) = &new.slot {
+            take_slot(&mut tx, slot, now).await?;
+        }
 
         let pairs: Vec<_> = plan.selected.iter().copied().zip(new.record_ids.iter().copied()).collect();
         let mut begun = Vec::with_capacity(pairs.len());
@@ -149,6 +159,7 @@ impl Catalog {
             generation,
             replica_name: order.replica_name.as_deref(),
             replica_description: order.replica_description.as_deref(),
+            keep_days: order.keep_days,
         };
         if !insert_record(&mut tx, &record, item.checkpoint_id, now).await? {
             let id = order.record_id.to_string();
@@ -173,6 +184,7 @@ struct NewRecord<'a> {
     generation: u32,
     replica_name: Option<&'a str>,
     replica_description: Option<&'a str>,
+    keep_days: Option<u32>,
 }
 
 /// A record that was really written, with what orders it among the others.
@@ -203,7 +215,8 @@ async fn insert_records(
         order.enable_acceleration,
         now,
         order.policy_id,
-        &order.source_project_id
+        &order.source_project_id,
+        new.keep_days
     ];
     let rows = pair_places(values.len() + 1, pairs.len());
     for (item, record) in pairs {
@@ -214,10 +227,10 @@ async fn insert_records(
         "WITH picked (record_id, item_id) AS (VALUES {rows}) \
          INSERT INTO replication_records (id, checkpoint_item_id, checkpoint_id, source_project_id, \
          destination_region, destination_project_id, policy_id, grant_id, state, is_current, \
-         auto_trigger, by_scheduler, enable_acceleration, generation, sent_bytes, resent_bytes, \
+         auto_trigger, by_scheduler, enable_acceleration, keep_days, generation, sent_bytes, resent_bytes, \
          skipped_bytes, planned_bytes, attempts, try_at, reason_code, reason, created_at, updated_at) \
          SELECT p.record_id, i.id, i.checkpoint_id, i.project_id, $1, $2, i.policy_id, $3, 'waiting', 1, \
-         $4, $5, $6, COALESCE((SELECT MAX(r.generation) FROM replication_records r \
+         $4, $5, $6, $10, COALESCE((SELECT MAX(r.generation) FROM replication_records r \
          WHERE r.checkpoint_item_id = i.id AND r.destination_region = $1), {FIRST_GENERATION}), \
          0, 0, 0, 0, 0, $7, '', '', $7, $7 FROM picked p CROSS JOIN checkpoint_items i \
          WHERE i.id = p.item_id AND i.policy_id = $8 AND i.project_id = $9 AND i.state = 'available' \
@@ -275,8 +288,8 @@ async fn insert_record(
              destination_region, destination_project_id, grant_id, state, is_current, auto_trigger, \
              by_scheduler, enable_acceleration, generation, replica_name, replica_description, \
              sent_bytes, resent_bytes, skipped_bytes, planned_bytes, attempts, try_at, reason_code, \
-             reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', 1, $8, 0, $9, \
-             $10, $11, $12, 0, 0, 0, 0, 0, $13, '', '', $13, $13) \
+             reason, keep_days, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', 1, $8, \
+             0, $9, $10, $11, $12, 0, 0, 0, 0, 0, $13, '', '', $14, $13, $13) \
              ON CONFLICT (checkpoint_item_id, destination_region) WHERE is_current = 1 DO NOTHING",
             values![
                 record.id,
@@ -291,7 +304,8 @@ async fn insert_record(
                 record.generation,
                 record.replica_name,
                 record.replica_description,
-                now
+                now,
+                record.keep_days
             ],
         )
         .await?;

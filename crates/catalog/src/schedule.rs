@@ -5,7 +5,7 @@ use model::policy::Policy;
 use model::time::Timestamp;
 
 use crate::engine::{Catalog, Tx};
-use crate::error::CatalogError;
+use crate::error::{CatalogError, Conflict};
 use crate::policies::read_policy;
 use crate::value::{Row, values};
 
@@ -24,6 +24,15 @@ pub struct PlannedOperation {
     pub policy: Policy,
     /// When it is due; nothing when that was not computed yet.
     pub next_run_at: Option<Timestamp>,
+}
+
+/// One moment at which an operation is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The operation.
+    pub operation: ScheduledOperationId,
+    /// The moment.
+    pub at: Timestamp,
 }
 
 impl Catalog {
@@ -92,23 +101,17 @@ impl Catalog {
         row.map_or(Ok(None), |row| row.optional_time("next_at"))
     }
 
-    /// Claims a slot of an operation: true for exactly one caller, ever.
-    pub async fn claim_slot(
-        &self,
-        operation: ScheduledOperationId,
-        slot: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, CatalogError> {
+    /// Claims a slot in which nothing will run: true for exactly one caller, ever. A run claims its slot in
+    /// the transaction that begins it.
+    pub async fn claim_slot(&self, slot: &Slot, now: Timestamp) -> Result<bool, CatalogError> {
         let mut tx = self.write("claiming a slot").await?;
-        let inserted = tx
-            .execute(
-                "INSERT INTO schedule_slots (operation_id, slot, claimed_at) VALUES ($1, $2, $3) \
-                 ON CONFLICT DO NOTHING",
-                values![operation, slot, now],
-            )
-            .await?;
+        let is_ours = match take_slot(&mut tx, slot, now).await {
+            Ok(()) => true,
+            Err(CatalogError::Conflict(Conflict::SlotTaken)) => false,
+            Err(error) => return Err(error),
+        };
         tx.commit().await?;
-        Ok(inserted == 1)
+        Ok(is_ours)
     }
 
     /// The newest slot of an operation that was claimed: runs after it may have been missed.
@@ -125,6 +128,18 @@ impl Catalog {
             .await?;
         row.map_or(Ok(None), |row| row.optional_time("last_slot"))
     }
+}
+
+/// Claims a slot for the run that this transaction begins; `SlotTaken` for all callers but one, ever.
+pub(crate) async fn take_slot(tx: &mut Tx, slot: &Slot, now: Timestamp) -> Result<(), CatalogError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO schedule_slots (operation_id, slot, claimed_at) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+            values![slot.operation, slot.at, now],
+        )
+        .await?;
+    if inserted == 0 { Err(Conflict::SlotTaken.into()) } else { Ok(()) }
 }
 
 async fn planned(tx: &mut Tx, rows: &[Row]) -> Result<Vec<PlannedOperation>, CatalogError> {

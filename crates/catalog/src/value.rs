@@ -246,6 +246,11 @@ impl Row {
         T::try_from(self.integer(column)?).map_err(|_| self.corrupt(column))
     }
 
+    pub(crate) fn optional_small<T: TryFrom<i64>>(&self, column: &str) -> Result<Option<T>, CatalogError> {
+        let number = self.optional_integer(column)?;
+        number.map(|number| T::try_from(number).map_err(|_| self.corrupt(column))).transpose()
+    }
+
     pub(crate) fn flag(&self, column: &str) -> Result<bool, CatalogError> {
         match self.integer(column)? {
             0 => Ok(false),

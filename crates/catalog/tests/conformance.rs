@@ -58,7 +58,8 @@ conformance! {
         a_change_over_an_unseen_change_is_refused
         a_running_policy_is_not_deleted
         next_runs_survive_changes_of_other_things
-        a_slot_runs_once;
+        a_slot_runs_once
+        a_slot_is_claimed_if_and_only_if_its_run_begins;
     checkpoints:
         a_run_is_written_with_its_jobs_or_not_at_all
         an_exclusive_run_excludes_and_says_whom

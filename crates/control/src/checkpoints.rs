@@ -1,7 +1,7 @@
 //! Checkpoints: ordering a backup of one server or of a whole policy, looking at the items, deleting
 //! them. The order ends when rows and jobs are durable; [`crate::backup`] does the work.
 
-use catalog::RunSharing;
+use catalog::{RunSharing, Slot};
 use model::checkpoint::{Checkpoint, CheckpointItem, ItemState, VolumeBackup};
 use model::ids::{
     CheckpointId, CheckpointItemId, OperationId, PolicyId, ProjectId, ResourceId, VolumeBackupId, VolumeId,
@@ -97,15 +97,16 @@ impl Control {
             order.resources.as_ref().is_none_or(|ids| ids.contains(&resource.id))
         };
         let resources: Vec<PolicyResource> = policy.resources.iter().filter(chosen).cloned().collect();
-        self.begin_policy_run(&policy, &resources, false).await
+        self.begin_policy_run(&policy, &resources, None).await
     }
 
-    /// The common part of a caller's order and the scheduler's. Servers that are gone are left out.
+    /// The common part of a caller's order and the scheduler's, which has a slot. Servers that are gone are
+    /// left out.
     pub(crate) async fn begin_policy_run(
         &self,
         policy: &Policy,
         resources: &[PolicyResource],
-        by_scheduler: bool,
+        slot: Option<Slot>,
     ) -> Result<Begun, Error> {
         let checkpoint = Checkpoint {
             id: CheckpointId::from_entropy(self.entropy_bytes()),
@@ -113,7 +114,7 @@ impl Control {
             policy_id: Some(policy.id),
             plan_id: policy.id.to_string(),
             plan_name: policy.name.as_str().to_owned(),
-            auto_trigger: by_scheduler,
+            auto_trigger: slot.is_some(),
             created_at: self.now(),
         };
         let mut items = Vec::with_capacity(resources.len());
@@ -129,7 +130,11 @@ impl Control {
         if items.is_empty() {
             return Err(Error::refused(Reason::PolicyHasNothingToBackUp, "plan has no resource backup"));
         }
-        self.begin(checkpoint, items, RunSharing::Exclusive).await
+        let Some(slot) = slot else { return self.begin(checkpoint, items, RunSharing::Exclusive).await };
+        self.refuse_when_blocked().await?;
+        self.catalog().begin_scheduled_checkpoint(&checkpoint, &items, &slot).await?;
+        self.wakes().backup.notify_one();
+        Ok(Begun { checkpoint, items })
     }
 
     /// The items of the caller's project.

@@ -228,6 +228,7 @@ impl From<Conflict> for Error {
             | Conflict::TransferNotOpen
             | Conflict::ReplicaGone
             | Conflict::HeadMoved
+            | Conflict::SlotTaken
             | Conflict::OlderHead => Reason::Busy,
         };
         let kind = if reason == Reason::WritesBlocked { Kind::Unavailable } else { Kind::Conflict };

@@ -5,15 +5,16 @@
 
 pub mod worker;
 
-use catalog::{CatalogError, Conflict, NewRecords};
+use catalog::{CatalogError, Conflict, NewRecords, Slot};
 use model::ids::{CheckpointItemId, GrantId, ProjectId, RegionName, ReplicationRecordId};
+use model::policy::Policy;
 use model::replication::{self, Destination, LeftOut, ReplicationOrder, ReplicationRecord};
 use model::text::{Description, Name};
 
 use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
-use crate::page::{Page, PageOf, RecordFilter, RecordSort, found_or, page_of};
+use crate::page::{Page, PageOf, RecordFilter, RecordSort, found, found_or, page_of};
 
 /// What a replication order began.
 #[derive(Clone, Debug)]
@@ -51,8 +52,8 @@ impl Control {
         order: ReplicationOrder,
     ) -> Result<Replication, Error> {
         let project = caller.may(Action::Replicate)?;
-        self.policy_of(project, order.policy_id).await?;
-        self.begin_policy_replication(order, false).await
+        let policy = self.policy_of(project, order.policy_id).await?;
+        self.begin_policy_replication(&policy, order, None).await
     }
 
     /// Makes a replica of one item. Unlike a policy's run, it may do so again after the replica was deleted.
@@ -67,6 +68,11 @@ impl Control {
             return Err(Error::refused(Reason::ReplicaOfReplica, "a replica cannot be replicated"));
         }
         let grant_id = self.require_grant(project, &order.destination).await?;
+        let policy = match item.policy_id {
+            Some(id) => found(self.catalog().policy(project, id).await)?,
+            None => None,
+        };
+        let keep_days = policy.and_then(|policy| policy.keep_days_wished(&order.destination));
         let id = ReplicationRecordId::from_entropy(self.entropy_bytes());
         let order = catalog::ItemReplicationOrder {
             source_project_id: project.clone(),
@@ -78,6 +84,7 @@ impl Control {
             enable_acceleration: order.enable_acceleration,
             replica_name: order.name.map(|name| name.as_str().to_owned()),
             replica_description: order.description.map(|description| description.as_str().to_owned()),
+            keep_days,
         };
         self.catalog().begin_item_replication(&order, self.now()).await.map_err(already_replicated)?;
         self.wakes().replicator.notify_one();
@@ -114,18 +121,20 @@ impl Control {
         Ok(self.catalog().count_records(project, filter).await?)
     }
 
-    /// The common part of a caller's order and the scheduler's.
+    /// The common part of a caller's order and the scheduler's, which has a slot.
     pub(crate) async fn begin_policy_replication(
         &self,
+        policy: &Policy,
         order: ReplicationOrder,
-        by_scheduler: bool,
+        slot: Option<Slot>,
     ) -> Result<Replication, Error> {
         let grant_id = self.require_grant(&order.source_project_id, &order.destination).await?;
         let ledger = self.catalog().replication_ledger(order.policy_id, &order.destination.region).await?;
         let plan = replication::plan(&order, &ledger);
         let record_ids: Vec<ReplicationRecordId> =
             plan.selected.iter().map(|_| ReplicationRecordId::from_entropy(self.entropy_bytes())).collect();
-        let new = NewRecords { record_ids, grant_id, by_scheduler };
+        let keep_days = policy.keep_days_wished(&order.destination);
+        let new = NewRecords { record_ids, grant_id, by_scheduler: slot.is_some(), keep_days, slot };
         let selected = self.catalog().begin_replication(&plan, &new, self.now()).await?;
         self.wakes().replicator.notify_one();
         Ok(Replication {

@@ -1,8 +1,8 @@
 //! The scheduler: due operations become runs, each slot once. Slots missed while the region was down
 //! are caught up by one run, the newest.
 
-use catalog::PlannedOperation;
-use model::policy::{OperationDefinition, ScheduledOperation};
+use catalog::{PlannedOperation, Slot};
+use model::policy::{OperationDefinition, Policy, ScheduledOperation};
 use model::replication::{Destination, ReplicationOrder};
 use tracing::{info, warn};
 use vault::crash_point;
@@ -34,21 +34,44 @@ impl Control {
         Ok(())
     }
 
-    /// Claims the newest missed slot, then runs. A crash between the two loses this one run; the
-    /// other order could run it twice.
+    /// Runs the newest missed slot. The run and the claim of its slot become durable together: a crash loses
+    /// no run and doubles none.
     async fn run_operation(&self, planned: &PlannedOperation) -> Result<(), Error> {
         let Some(operation) = operation_of(planned) else { return Ok(()) };
         let trigger = &operation.trigger;
         let last = self.catalog().last_slot(operation.id).await?.unwrap_or(trigger.start_time);
-        let Some(slot) = trigger.pattern.missed(trigger.start_time, last, self.now()) else { return Ok(()) };
-        if !self.catalog().claim_slot(operation.id, slot, self.now()).await? {
-            return Ok(());
+        let Some(at) = trigger.pattern.missed(trigger.start_time, last, self.now()) else { return Ok(()) };
+        let slot = Slot { operation: operation.id, at };
+        match self.begin_operation(&planned.policy, operation, slot).await {
+            Ok(item_count) => {
+                crash_point!("schedule.run_begun");
+                let what = operation.definition.operation_type();
+                info!(policy.id = %planned.policy.id, slot = %at, item_count, "ran a scheduled {what}");
+                Ok(())
+            }
+            Err(error) if matches!(error.kind, Kind::Internal | Kind::Unavailable) => Err(error),
+            Err(error) => {
+                // Another process may have run it; then there is nothing to drop.
+                if self.catalog().claim_slot(&slot, self.now()).await? {
+                    let policy_id = planned.policy.id;
+                    warn!(policy.id = %policy_id, slot = %at, %error, "a scheduled run was dropped; the next slot is taken");
+                }
+                Ok(())
+            }
         }
-        crash_point!("schedule.slot_claimed");
-        let policy = &planned.policy;
-        let begun = match &operation.definition {
+    }
+
+    /// Begins what an operation is for; answers how many items it concerns.
+    async fn begin_operation(
+        &self,
+        policy: &Policy,
+        operation: &ScheduledOperation,
+        slot: Slot,
+    ) -> Result<usize, Error> {
+        match &operation.definition {
             OperationDefinition::Backup { .. } => {
-                self.begin_policy_run(policy, &policy.resources, true).await.map(|begun| begun.items.len())
+                let begun = self.begin_policy_run(policy, &policy.resources, Some(slot)).await?;
+                Ok(begun.items.len())
             }
             OperationDefinition::Replication {
                 destination_region,
@@ -66,18 +89,8 @@ impl Control {
                     auto_trigger: true,
                     enable_acceleration: *enable_acceleration,
                 };
-                self.begin_policy_replication(order, true).await.map(|begun| begun.selected.len())
-            }
-        };
-        match begun {
-            Ok(item_count) => {
-                info!(policy.id = %policy.id, %slot, item_count, "ran a scheduled {}", operation.definition.operation_type());
-                Ok(())
-            }
-            Err(error) if matches!(error.kind, Kind::Internal | Kind::Unavailable) => Err(error),
-            Err(error) => {
-                warn!(policy.id = %policy.id, %slot, %error, "a scheduled run was dropped; the next slot is taken");
-                Ok(())
+                let begun = self.begin_policy_replication(policy, order, Some(slot)).await?;
+                Ok(begun.selected.len())
             }
         }
     }

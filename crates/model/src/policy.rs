@@ -1,6 +1,7 @@
 //! Policies: which resources, when (scheduled operations), how long kept.
 
 use crate::ids::{PolicyId, ProjectId, RegionName, ResourceId, ScheduledOperationId, TriggerId, VolumeId};
+use crate::replication::Destination;
 use crate::retention::Retention;
 use crate::schedule::Pattern;
 use crate::text::{Description, Name, Tag};
@@ -44,6 +45,24 @@ impl Policy {
         self.operations
             .iter()
             .find(|operation| matches!(operation.definition, OperationDefinition::Backup { .. }))
+    }
+
+    /// For how many days replicas in this destination are to be kept at least, if an operation says so.
+    pub fn keep_days_wished(&self, destination: &Destination) -> Option<u32> {
+        let wish = |operation: &ScheduledOperation| match &operation.definition {
+            OperationDefinition::Replication {
+                retention,
+                destination_region,
+                destination_project_id,
+                ..
+            } => {
+                let is_meant = *destination_region == destination.region
+                    && *destination_project_id == destination.project_id;
+                retention.days_wished().filter(|_| is_meant)
+            }
+            OperationDefinition::Backup { .. } => None,
+        };
+        self.operations.iter().filter_map(wish).max()
     }
 
     /// The replication operation, if it has one.

@@ -282,6 +282,9 @@ pub struct ReplicationRecord {
     pub replica_name: Option<String>,
     /// Description wished for the replica, if any.
     pub replica_description: Option<String>,
+    /// Days for which the source wishes the replica to be kept at least; the destination keeps it no shorter
+    /// than its grant says.
+    pub keep_days: Option<u32>,
     /// Bytes acknowledged by the destination so far.
     pub sent_bytes: u64,
     /// Bytes that had been sent before and were sent again.

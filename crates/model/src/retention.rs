@@ -100,6 +100,13 @@ impl Retention {
         &self.fields
     }
 
+    /// For how many days a replica is to be kept at least, when the fields say that in days: a wish that can
+    /// be sent along with it. A limit by count is none, because only the destination knows what it holds.
+    pub fn days_wished(&self) -> Option<u32> {
+        let days = if self.fields.permanent { LIMIT_MAX } else { self.fields.duration_days };
+        u32::try_from(days).ok().filter(|days| *days > 0)
+    }
+
     /// The limit by count, if there is one.
     fn count_max(&self) -> Option<usize> {
         usize::try_from(self.fields.max_backups).ok().filter(|count| *count > 0)

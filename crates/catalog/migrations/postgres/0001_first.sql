@@ -240,6 +240,7 @@ CREATE TABLE replication_records (
     generation BIGINT NOT NULL,
     replica_name TEXT COLLATE "C",
     replica_description TEXT COLLATE "C",
+    keep_days BIGINT,
     sent_bytes BIGINT NOT NULL,
     resent_bytes BIGINT NOT NULL,
     skipped_bytes BIGINT NOT NULL,

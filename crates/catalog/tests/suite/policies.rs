@@ -1,12 +1,13 @@
 //! Policies and their schedules.
 
-use catalog::{CatalogError, Conflict, Page, PolicyFilter};
+use catalog::{CatalogError, Conflict, Page, PolicyFilter, Slot};
+use model::checkpoint::{CheckpointItem, ItemState};
 use model::ids::ScheduledOperationId;
 use model::policy::{OperationDefinition, Policy};
 use model::retention::{Retention, RetentionFields};
 use model::text::Name;
 
-use super::world::{World, at, bytes, other_project, policy, policy_id, project};
+use super::world::{World, at, bytes, checkpoint, item, other_project, policy, policy_id, project};
 
 pub(crate) async fn a_policy_comes_back_as_it_was_given(world: &World) {
     let catalog = &world.catalog;
@@ -145,15 +146,35 @@ pub(crate) async fn a_slot_runs_once(world: &World) {
     let mut running = Vec::new();
     for _ in 0..10 {
         let catalog = world.catalog.clone();
-        running.push(tokio::spawn(async move { catalog.claim_slot(operation, at(5), at(6)).await.unwrap() }));
+        let slot = Slot { operation, at: at(5) };
+        running.push(tokio::spawn(async move { catalog.claim_slot(&slot, at(6)).await.unwrap() }));
     }
     let mut claims = 0;
     for handle in running {
         claims += u32::from(handle.await.unwrap());
     }
     assert_eq!(claims, 1);
-    assert!(world.catalog.claim_slot(operation, at(9), at(9)).await.unwrap());
+    assert!(world.catalog.claim_slot(&Slot { operation, at: at(9) }, at(9)).await.unwrap());
     assert_eq!(world.catalog.last_slot(operation).await.unwrap(), Some(at(9)));
     let other = ScheduledOperationId::from_bytes(bytes(2));
     assert_eq!(world.catalog.last_slot(other).await.unwrap(), None);
+}
+
+pub(crate) async fn a_slot_is_claimed_if_and_only_if_its_run_begins(world: &World) {
+    let catalog = &world.catalog;
+    let policy = world.policy(1, &["s1"]).await;
+    let slot = Slot { operation: policy.operations[0].id, at: at(5) };
+    let run = checkpoint(1, Some(&policy));
+    let finished = [CheckpointItem { state: ItemState::Available, ..item(1, &run, "s1") }];
+    assert!(catalog.begin_scheduled_checkpoint(&run, &finished, &slot).await.is_err());
+    assert_eq!(
+        catalog.last_slot(slot.operation).await.unwrap(),
+        None,
+        "a run that did not begin claims none"
+    );
+    let items = [item(1, &run, "s1")];
+    catalog.begin_scheduled_checkpoint(&run, &items, &slot).await.unwrap();
+    assert_eq!(catalog.last_slot(slot.operation).await.unwrap(), Some(at(5)));
+    let again = catalog.begin_scheduled_checkpoint(&checkpoint(2, None), &[], &slot).await;
+    assert!(matches!(again, Err(CatalogError::Conflict(Conflict::SlotTaken))));
 }

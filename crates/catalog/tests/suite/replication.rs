@@ -30,6 +30,8 @@ pub(crate) fn new_records(plan: &ReplicationPlan, call: u8) -> NewRecords {
         record_ids: (0..plan.selected.len()).map(id).collect(),
         grant_id: grant_id(1),
         by_scheduler: false,
+        keep_days: Some(40),
+        slot: None,
     }
 }
 
@@ -53,6 +55,7 @@ fn item_order(record: u8) -> ItemReplicationOrder {
         enable_acceleration: true,
         replica_name: Some("copy".to_owned()),
         replica_description: None,
+        keep_days: Some(50),
     }
 }
 
@@ -87,6 +90,7 @@ pub(crate) async fn a_call_selects_once_and_then_nothing(world: &World) {
     assert_eq!((record.state, record.is_current, record.generation), (RecordState::Waiting, true, 1));
     assert_eq!((record.item_id, record.checkpoint_id), (item_id(10), checkpoint_id(1)));
     assert_eq!((record.policy_id, record.grant_id), (Some(policy.id), grant_id(1)));
+    assert_eq!(record.keep_days, Some(40), "the wish travels with the record");
     assert_eq!(catalog.open_job_count(JobKind::Replicate).await.unwrap(), 4);
     assert_eq!(replicate(world, &policy, 2).await, []);
     assert_eq!(catalog.open_job_count(JobKind::Replicate).await.unwrap(), 4);
@@ -141,6 +145,7 @@ pub(crate) async fn items_that_changed_meanwhile_are_left_out(world: &World) {
         .unwrap();
     let begun = catalog.begin_replication(&plan, &new_records(&plan, 1), at(6)).await.unwrap();
     assert_eq!(begun.iter().map(|(item, _)| *item).collect::<Vec<_>>(), [item_id(12)]);
+    assert_eq!(catalog.record(&project(), record_id(1)).await.unwrap().keep_days, Some(50));
 }
 
 pub(crate) async fn the_newest_of_each_server_goes_first(world: &World) {

@@ -60,7 +60,13 @@ impl Caller {
                 let plan = plan(&order(&self.policy), &ledger);
                 let record_ids =
                     plan.selected.iter().map(|_| ReplicationRecordId::from_bytes(self.fresh())).collect();
-                let new = NewRecords { record_ids, grant_id: grant_id(1), by_scheduler: true };
+                let new = NewRecords {
+                    record_ids,
+                    grant_id: grant_id(1),
+                    by_scheduler: true,
+                    keep_days: None,
+                    slot: None,
+                };
                 self.catalog.begin_replication(&plan, &new, now).await.map(drop)
             }
             1 => {
@@ -74,6 +80,7 @@ impl Caller {
                     enable_acceleration: false,
                     replica_name: None,
                     replica_description: None,
+                    keep_days: None,
                 };
                 self.catalog.begin_item_replication(&order, now).await.map(drop)
             }

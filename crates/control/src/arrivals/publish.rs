@@ -8,6 +8,7 @@ use catalog::{CatalogError, Conflict, Job, NewReplica};
 use model::checkpoint::{Checkpoint, CheckpointItem, ItemState, Origin, VolumeBackup};
 use model::grant::Level;
 use model::ids::{CheckpointItemId, OperationId, VolumeBackupId, VolumeId};
+use model::retention::LIMIT_MAX;
 use model::text::{Description, Tag};
 use model::time::Timestamp;
 use tracing::{error, info};
@@ -156,7 +157,9 @@ impl Control {
         let project = &arrival.grant.destination_project_id;
         let region = arrival.peer.card.region();
         let now = self.now();
-        let keep_days = i64::from(arrival.grant.keep_days_min.max(request.keep_days.unwrap_or(0)));
+        // A wish only lengthens, and never beyond what a policy can say.
+        let wished = i64::from(request.keep_days.unwrap_or(0)).min(LIMIT_MAX);
+        let keep_days = i64::from(arrival.grant.keep_days_min).max(wished);
         let checkpoint_id = replica_checkpoint_id(region, request.source_checkpoint_id, project);
         let origin = Origin {
             region: arrival.peer.name.clone(),

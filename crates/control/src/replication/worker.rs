@@ -377,7 +377,7 @@ fn open_request(record: &ReplicationRecord, grant_id: GrantId) -> OpenRequest {
         replica_name: record.replica_name.clone(),
         replica_description: record.replica_description.clone(),
         by_scheduler: record.by_scheduler,
-        keep_days: None,
+        keep_days: record.keep_days,
     }
 }
 

@@ -85,7 +85,7 @@ fn check_acknowledged(world: &World, side: Side) {
     }
 }
 
-fn records(world: &World, side: Side) -> Vec<ReplicationRecord> {
+pub(crate) fn records(world: &World, side: Side) -> Vec<ReplicationRecord> {
     let region = world.region(side);
     let (filter, page) = (RecordFilter::default(), Page::first());
     world.runtime.block_on(region.catalog.records(&region.project, &filter, &page)).unwrap()

@@ -15,4 +15,5 @@ mod region;
 mod seeds;
 mod steps;
 mod story;
+mod wishes;
 mod world;

@@ -31,9 +31,6 @@ const ELSEWHERE: [&str; 5] = [
 /// dies there.
 const PAIRING: [&str; 1] = ["pairing.card_stored"];
 
-/// A run that dies right after it claimed its slot is lost (the other order could run it twice).
-const LOSES_A_RUN: &str = "schedule.slot_claimed";
-
 /// How a story ended: backups in A, replicas in B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct End {
@@ -150,9 +147,7 @@ fn check_crash(side: Side, point: &'static str, wanted: End) {
     tell(&mut world);
     assert_eq!(world.wire.deaths(), [(side, point)], "it died once, where it should");
     let end = end(&mut world);
-    if point != LOSES_A_RUN {
-        assert_eq!(end, wanted, "{side:?} died at {point}");
-    }
+    assert_eq!(end, wanted, "{side:?} died at {point}");
 }
 
 #[test]

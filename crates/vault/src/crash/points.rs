@@ -35,7 +35,7 @@ pub const POINTS: &[&str] = &[
     "replicate.verified",
     "restore.done",
     "restore.written",
-    "schedule.slot_claimed",
+    "schedule.run_begun",
     "state.written",
     "store.delete.unlinked",
     "store.finish.durable",

@@ -163,6 +163,7 @@ fn record() -> ReplicationRecord {
         generation: 1,
         replica_name: None,
         replica_description: None,
+        keep_days: None,
         sent_bytes: 10,
         resent_bytes: 0,
         skipped_bytes: 0,
