@@ -8,12 +8,12 @@
 mod keys;
 mod publish;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use catalog::{CatalogError, Conflict, NewVault, OpenedTransfer, TransferOffer, VaultSource};
 use model::grant::Grant;
-use model::ids::OperationId;
+use model::ids::{OperationId, RegionName};
 use tracing::info;
 use vault::card::Card;
 use vault::crash_point;
@@ -37,10 +37,21 @@ pub type Answer = Result<PeerReply, (Refusal, String)>;
 /// The most transfers that one process keeps open. Each holds one pack being filled.
 const OPEN_TRANSFERS_MAX: usize = 16;
 
+/// How many answers to a publishing one process remembers, for peers that did not hear theirs.
+const PUBLISHED_MAX: usize = 64;
+
 /// The transfers that are open in this process. Forgetting one costs an opening, nothing else.
 #[derive(Default)]
 pub(crate) struct OpenTransfers {
     open: Mutex<HashMap<OperationId, Arc<Arrival>>>,
+    published: Mutex<VecDeque<Published>>,
+}
+
+/// What a peer was told of a publishing.
+struct Published {
+    key: TransferKey,
+    region: RegionName,
+    answer: PeerReply,
 }
 
 /// One item on its way in.
@@ -55,14 +66,13 @@ pub(crate) struct Arrival {
 }
 
 impl OpenTransfers {
-    fn keep(&self, operation_id: OperationId, arrival: Arrival) {
+    /// Keeps a transfer open; answers the one that had to make way.
+    fn keep(&self, operation_id: OperationId, arrival: Arrival) -> Option<Arc<Arrival>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= OPEN_TRANSFERS_MAX
-            && let Some(oldest) = open.iter().min_by_key(|(_, arrival)| arrival.attempt).map(|(id, _)| *id)
-        {
-            open.remove(&oldest);
-        }
-        open.insert(operation_id, Arc::new(arrival));
+        let oldest = open.iter().min_by_key(|(_, arrival)| arrival.attempt).map(|(id, _)| *id);
+        let evicted = oldest.filter(|_| open.len() >= OPEN_TRANSFERS_MAX).and_then(|id| open.remove(&id));
+        let replaced = open.insert(operation_id, Arc::new(arrival));
+        evicted.or(replaced)
     }
 
     /// The transfer, if it is open here under this attempt.
@@ -78,9 +88,38 @@ impl OpenTransfers {
         }
     }
 
-    fn forget(&self, operation_id: OperationId) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&operation_id);
+    fn forget(&self, operation_id: OperationId) -> Option<Arc<Arrival>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&operation_id)
     }
+
+    /// Remembers what a peer is told of a publishing, because it may ask again.
+    fn note_published(&self, key: TransferKey, peer: &Peer, answer: PeerReply) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        if published.len() >= PUBLISHED_MAX {
+            published.pop_front();
+        }
+        published.push_back(Published { key, region: peer.name.clone(), answer });
+    }
+
+    /// What a peer was told of this publishing before.
+    fn published(&self, key: TransferKey, peer: &Peer) -> Option<PeerReply> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = published.iter().find(|told| told.key == key && told.region == peer.name);
+        told.map(|told| told.answer.clone())
+    }
+}
+
+/// Lets go of transfers on a thread that may wait: each waits for the pack that it is writing.
+async fn let_go(arrivals: impl IntoIterator<Item = Arc<Arrival>>) -> Result<(), (Refusal, String)> {
+    let arrivals: Vec<_> = arrivals.into_iter().collect();
+    if arrivals.is_empty() {
+        return Ok(());
+    }
+    on_thread(move || {
+        drop(arrivals);
+        Ok(())
+    })
+    .await
 }
 
 fn not_open() -> (Refusal, String) {
@@ -201,7 +240,7 @@ impl Control {
             bases: base.map(ManifestDigest).into_iter().collect(),
             bytes_max: fields.stored_bytes,
         };
-        self.open_transfers().forget(operation_id);
+        let_go(self.open_transfers().forget(operation_id)).await?;
         let ingest = on_thread(move || Ingest::open(&vault, &order)).await?;
         let base = ingest.base();
         let attempt = request.attempt;
@@ -215,7 +254,7 @@ impl Control {
             ingest,
             walked: Mutex::default(),
         };
-        self.open_transfers().keep(operation_id, arrival);
+        let_go(self.open_transfers().keep(operation_id, arrival)).await?;
         let opened =
             if is_new { Opened::New { operation_id, base } } else { Opened::Resume { operation_id, base } };
         Ok(PeerReply::Opened(opened))

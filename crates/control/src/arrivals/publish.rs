@@ -22,7 +22,7 @@ use vault::restore::VerifyLevel;
 use vault::state::{ArrivalRecord, StateRecord};
 use vault::transfer::Walked;
 
-use super::{Answer, Arrival, catalog_key, on_thread, refused};
+use super::{Answer, Arrival, catalog_key, let_go, on_thread, refused};
 use crate::Control;
 use crate::error::Error;
 use crate::leases::LeaseProgress;
@@ -37,7 +37,11 @@ const TRIES_MAX: u32 = 8;
 
 impl Control {
     pub(super) async fn publish_arrival(&self, peer: &Peer, key: TransferKey) -> Answer {
-        let arrival = self.open_transfers().get(key, peer)?;
+        let arrival = match self.open_transfers().get(key, peer) {
+            Ok(arrival) => arrival,
+            // Delivered twice, or asked again because the answer was lost: told again.
+            Err(refused) => return self.open_transfers().published(key, peer).ok_or(refused),
+        };
         let walked = arrival.walked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(walked) = walked else {
             return Err((Refusal::NotOpen, "the transfer was not verified; verify it first".into()));
@@ -53,10 +57,13 @@ impl Control {
                 Err(error) => return Err(refused(error)),
                 Ok(receipt) => {
                     crash_point!("arrival.published");
-                    self.open_transfers().forget(key.operation_id);
+                    let answer = PeerReply::Published { receipt, kept_bytes: walked.kept_stored_bytes };
+                    self.open_transfers().note_published(key, peer, answer.clone());
+                    let forgotten = self.open_transfers().forget(key.operation_id);
                     self.wakes().verifier.notify_one();
                     info!(region = %peer.name, item.id = %item.id, "published a replica");
-                    return Ok(PeerReply::Published { receipt, kept_bytes: walked.kept_stored_bytes });
+                    let_go(forgotten.into_iter().chain([arrival])).await?;
+                    return Ok(answer);
                 }
             }
         }
