@@ -49,9 +49,9 @@ pub enum PeerRequest {
 }
 
 /// The most objects in one `Want`.
-pub const ASKED_MAX: usize = 65_536;
+pub const ASKED_MAX: usize = vault::transfer::ASKED_COUNT_MAX;
 /// The most bytes in one `Send`.
-pub const BATCH_BYTES_MAX: usize = 8 << 20;
+pub const BATCH_BYTES_MAX: usize = vault::transfer::BATCH_BYTES_MAX;
 
 /// Names an open transfer and the attempt that opened it: a lower attempt is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
