@@ -66,6 +66,13 @@ fn after_any_seed_everything_restores_and_nothing_acknowledged_is_lost() {
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
 }
 
+/// Seed 153: the answer to a publishing is lost and the replica deleted before the source asks again. It was
+/// told "gone", and every further order made a record that failed again.
+#[test]
+fn a_source_that_missed_a_receipt_reaches_its_end_though_the_replica_was_dropped_since() {
+    live_through(153);
+}
+
 #[test]
 fn a_seed_lived_twice_leaves_the_same_trace() {
     for seed in 1..=20 {
