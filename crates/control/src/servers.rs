@@ -76,15 +76,20 @@ impl Control {
 
     /// Registers what the configuration lists and the catalog does not know yet; for the start of a
     /// region. What is registered stays as it is, so that a start never changes a server.
+    ///
+    /// # Errors
+    /// As for a registration by hand, each naming the server and the field of it that must be mended.
     pub async fn ensure_server(&self, new: NewServer) -> Result<(), Error> {
-        let id = new
-            .id
-            .as_ref()
-            .ok_or_else(|| Error::invalid("servers.id", "a configured server needs its id"))?;
-        if self.catalog().all_servers().await?.iter().any(|server| server.id == *id) {
+        let id =
+            new.id.clone().ok_or_else(|| Error::invalid("servers.id", "a configured server needs its id"))?;
+        if self.catalog().all_servers().await?.iter().any(|server| server.id == id) {
             return Ok(());
         }
-        self.add_server(new).await.map(|_| ())
+        self.add_server(new).await.map(|_| ()).map_err(|mut error| {
+            let field = error.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
+            error.message = format!("server {id}: {field}{}", error.message);
+            error
+        })
     }
 
     /// A project by its name, for the configuration.

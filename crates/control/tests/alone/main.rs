@@ -4,4 +4,5 @@
 
 mod region;
 mod rollback;
+mod servers;
 mod state_objects;
