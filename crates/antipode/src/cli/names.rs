@@ -20,6 +20,15 @@ pub(super) async fn policy_id(context: &Context, text: &str) -> Outcome<String> 
     choose(&rows, text, "policy")
 }
 
+/// The id of a server.
+pub(super) async fn server_id(context: &Context, text: &str) -> Outcome<String> {
+    if is_whole_id(text) {
+        return Ok(text.to_owned());
+    }
+    let rows = context.session.list(Surface::Own, "/servers", "servers").await?;
+    choose(&rows, text, "server")
+}
+
 /// The id of an item.
 pub(super) async fn item_id(context: &Context, text: &str) -> Outcome<String> {
     if is_whole_id(text) {
@@ -45,11 +54,13 @@ fn is_whole_id(text: &str) -> bool {
     text.len() == ID_CHARACTERS
 }
 
-/// An exact name wins over the beginning of an id; two candidates are none.
+/// An exact name wins over a whole id, that over the beginning of one; two candidates are none.
 fn choose(rows: &[Value], text: &str, what: &str) -> Outcome<String> {
-    let named: Vec<&Value> = rows.iter().filter(|row| row["name"] == text).collect();
-    let begun = rows.iter().filter(|row| cell(row, "id").starts_with(text));
-    let found = if named.is_empty() { begun.collect() } else { named };
+    let like = |fits: &dyn Fn(&Value) -> bool| rows.iter().filter(|row| fits(row)).collect::<Vec<&Value>>();
+    let named = like(&|row| row["name"] == text);
+    let whole = like(&|row| row["id"] == text);
+    let begun = like(&|row| cell(row, "id").starts_with(text));
+    let found = [named, whole, begun].into_iter().find(|found| !found.is_empty()).unwrap_or_default();
     match found.as_slice() {
         [one] => Ok(cell(one, "id")),
         [] => Err(CliError::new(Exit::NotFound, format!("there is no {what} {text}"))),
@@ -95,6 +106,8 @@ mod tests {
         assert_eq!(choose(&rows, "ab2", "thing").unwrap(), "ab2");
         assert_eq!(choose(&rows, "ab1", "thing").unwrap(), "ab2");
         assert_eq!(choose(&rows, "ab", "thing").unwrap_err().exit, Exit::Usage);
+        let rows = [json!({ "id": "i-1", "name": "x" }), json!({ "id": "i-10", "name": "y" })];
+        assert_eq!(choose(&rows, "i-1", "thing").unwrap(), "i-1");
         assert_eq!(choose(&rows, "z", "thing").unwrap_err().exit, Exit::NotFound);
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::{CliError, Outcome};
-use super::names::{policy_id, split_destination};
+use super::names::{policy_id, server_id, split_destination};
 use super::output::{Column, at, cell};
 use super::policy_fields::{Keep, Schedule};
 use super::replication;
@@ -52,7 +52,7 @@ pub enum PolicyCommand {
         /// The policy, by id, beginning of the id, or name
         policy: String,
         /// Only this server (repeatable)
-        #[arg(long = "server", value_name = "ID")]
+        #[arg(long = "server", value_name = "SERVER")]
         servers: Vec<String>,
     },
     /// Make replicas, in another region, of every backup of the policy that has none there yet
@@ -77,7 +77,7 @@ pub struct CreatePolicy {
     #[arg(long, default_value = "")]
     description: String,
     /// A server that it protects (repeatable)
-    #[arg(long = "server", value_name = "ID")]
+    #[arg(long = "server", value_name = "SERVER")]
     servers: Vec<String>,
     #[command(flatten)]
     schedule: Schedule,
@@ -103,10 +103,10 @@ pub struct UpdatePolicy {
     #[arg(long)]
     description: Option<String>,
     /// Protect this server too (repeatable)
-    #[arg(long = "add-server", value_name = "ID")]
+    #[arg(long = "add-server", value_name = "SERVER")]
     add_servers: Vec<String>,
     /// Protect this server no longer (repeatable)
-    #[arg(long = "remove-server", value_name = "ID")]
+    #[arg(long = "remove-server", value_name = "SERVER")]
     remove_servers: Vec<String>,
     /// Switch the backup schedule on
     #[arg(long, conflicts_with = "disable")]
@@ -202,7 +202,12 @@ impl UpdatePolicy {
     /// The full new set of servers, as the API wants it.
     async fn resources(&self, context: &Context, before: &Value) -> Outcome<Value> {
         let kept = before["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_removed = |row: &&Value| self.remove_servers.iter().any(|id| row["id"] == id.as_str());
+        // By the names the policy itself lists: a server that is no longer registered can be removed too.
+        let is_removed = |row: &&Value| {
+            self.remove_servers
+                .iter()
+                .any(|given| row["id"] == given.as_str() || row["name"] == given.as_str())
+        };
         let mut resources: Vec<Value> = kept.iter().filter(|row| !is_removed(row)).cloned().collect();
         for server in &self.add_servers {
             resources.push(resource(context, server).await?);
@@ -252,7 +257,8 @@ fn with_rules(operation: &Value) -> Value {
 }
 
 /// A server as a policy names it.
-async fn resource(context: &Context, id: &str) -> Outcome<Value> {
+async fn resource(context: &Context, server: &str) -> Outcome<Value> {
+    let id = server_id(context, server).await?;
     let answer = context.session.get(Surface::Own, &format!("/servers/{id}")).await?;
     Ok(json!({ "id": id, "type": model::policy::RESOURCE_TYPE, "name": answer["server"]["name"] }))
 }
@@ -271,7 +277,11 @@ async fn run_now(context: &Context, policy: &str, servers: &[String]) -> Outcome
     let id = policy_id(context, policy).await?;
     let mut parameters = json!({ "auto_trigger": false });
     if !servers.is_empty() {
-        parameters["resources"] = json!(servers);
+        let mut ids = Vec::with_capacity(servers.len());
+        for server in servers {
+            ids.push(server_id(context, server).await?);
+        }
+        parameters["resources"] = json!(ids);
     }
     let path = format!("/providers/{}/checkpoints", model::policy::PROVIDER_ID);
     let body = json!({ "checkpoint": { "plan_id": id, "parameters": parameters } });

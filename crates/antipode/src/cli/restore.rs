@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::error::{CliError, Outcome};
 use super::item;
+use super::names::server_id;
 use super::output::{Column, cell};
 use super::session::Surface;
 use super::wait::Progress;
@@ -40,7 +41,7 @@ pub struct StartRestore {
     /// The item: id, beginning of the id, name, or server@time
     item: String,
     /// The server that receives the data; the backed-up server itself if left out
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "SERVER")]
     server: Option<String>,
     /// Which disk goes where: a backed-up disk by name, volume id or backup id, and a disk of the server
     /// by name or id. If left out, disks go to those of the same id
@@ -74,7 +75,10 @@ impl RestoreCommand {
 impl StartRestore {
     async fn run(self, context: &Context) -> Outcome<()> {
         let item = item::read(context, &self.item).await?;
-        let server_id = self.server.clone().unwrap_or_else(|| cell(&item, "resource_id"));
+        let server_id = match &self.server {
+            Some(server) => server_id(context, server).await?,
+            None => cell(&item, "resource_id"),
+        };
         let answer = context.session.get(Surface::Own, &format!("/servers/{server_id}")).await?;
         let volumes = self.mapping(&item, &answer["server"])?;
         if !self.yes {

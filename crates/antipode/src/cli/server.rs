@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::{CliError, Outcome};
+use super::names::server_id;
 use super::output::Column;
 use super::session::Surface;
 
@@ -33,8 +34,8 @@ pub enum ServerCommand {
     },
     /// Show one server and its disks
     Show {
-        /// The server's id
-        id: String,
+        /// The server's name, or its id or the beginning of it
+        server: String,
     },
     /// Forget a server that no policy names; its backups stay (operator)
     Remove {
@@ -78,7 +79,8 @@ impl ServerCommand {
                 let path = if all { "/servers?all=true" } else { "/servers" };
                 context.output.list(&session.list(Surface::Own, path, "servers").await?, &COLUMNS);
             }
-            ServerCommand::Show { id } => {
+            ServerCommand::Show { server } => {
+                let id = server_id(context, &server).await?;
                 let answer = session.get(Surface::Own, &format!("/servers/{id}")).await?;
                 show(context, &answer["server"]);
             }

@@ -171,16 +171,19 @@ impl IntoResponse for IdentityError {
     }
 }
 
-/// Logs what an operator must see: our own faults, once, here where the error stops being passed on.
+/// Logs an error once, here where it stops being passed on: as an error when it is our own fault, as a warning
+/// when something we need does not answer. What a caller did wrong is the caller's to read.
 fn report(error: &Error) {
-    if error.kind == Kind::Internal || error.cause.is_some() {
-        let mut causes = String::new();
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            causes.push_str(&format!(": {inner}"));
-            cause = inner.source();
-        }
-        tracing::error!(kind = ?error.kind, "request failed: {}{causes}", error.message);
+    let mut causes = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        causes.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    match error.kind {
+        Kind::Internal => tracing::error!("request failed: {}{causes}", error.message),
+        Kind::Unavailable => tracing::warn!("request refused: {}{causes}", error.message),
+        kind => tracing::debug!(?kind, "request refused: {}{causes}", error.message),
     }
 }
 

@@ -97,6 +97,7 @@ async fn refusals_have_exit_codes_and_say_why_on_standard_error() {
     shell.ends("policy show nope", 4, "there is no policy nope").await;
     shell.ends(&format!("policy replicate {NOBODY} --to nonsense"), 2, "REGION/PROJECT").await;
     shell.ends(&format!("policy delete {NOBODY}"), 2, "--yes").await;
+    shell.ends("policy create p --server nope", 4, "there is no server nope").await;
     shell.ends("policy list --password-file /nonexistent/file", 2, "/nonexistent/file").await;
     shell.ends("policy list --region eu-z", 4, "eu-z").await;
     shell.ends("policy list --project nowhere", 5, "wrong").await;
@@ -115,7 +116,7 @@ async fn the_main_job_can_be_done_from_a_shell() {
     write_disk(&path, DISK_BYTES, 3);
     let server = shell.json(&format!("server add db1 --id i-1 --volume root={}", path.display())).await;
     assert_eq!((&server["id"], &server["volumes"][0]["bootable"]), (&Value::from("i-1"), &Value::from(true)));
-    let create = "policy create nightly --server i-1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=30 --keep-last 3";
+    let create = "policy create nightly --server db1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=30 --keep-last 3";
     let policy = shell.json(create).await;
     assert_eq!(policy["scheduled_operations"][0]["enabled"], true);
     let policy = shell.json("policy update nightly --disable --keep-days 9").await;
@@ -142,7 +143,7 @@ async fn the_main_job_can_be_done_from_a_shell() {
     let before = std::fs::read(&path).unwrap();
     write_disk(&path, DISK_BYTES, 4);
     shell.ends("restore start db1@latest", 2, "--yes").await;
-    let restore = shell.json("restore start db1@latest --yes --wait --timeout 60").await;
+    let restore = shell.json("restore start db1@latest --server db1 --yes --wait --timeout 60").await;
     assert_eq!(restore["status"], "success");
     assert!(std::fs::read(&path).unwrap() == before, "the disk differs");
     deletion_ends_in_not_found(&shell).await;
