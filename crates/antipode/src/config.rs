@@ -211,11 +211,13 @@ pub struct Work {
     pub replications_max: u32,
     /// Threads that compress and seal; 0 means one a core.
     pub seal_threads: u32,
+    /// Whether every chunk is opened again, and its id computed anew, before it is stored.
+    pub opens_before_storing: bool,
 }
 
 impl Default for Work {
     fn default() -> Work {
-        Work { backups_max: 1, restores_max: 1, replications_max: 2, seal_threads: 0 }
+        Work { backups_max: 1, restores_max: 1, replications_max: 2, seal_threads: 0, opens_before_storing: true }
     }
 }
 

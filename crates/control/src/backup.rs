@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use catalog::{ItemProgress, Job, Lease, SequenceScope, StoredItem};
-use model::checkpoint::{CheckpointItem, Failure, ItemState};
+use model::checkpoint::{CheckpointItem, Failure, ItemState, VolumeBackup};
 use model::ids::CheckpointItemId;
 use model::server::{Server, Volume};
 use model::time::Timestamp;
 use tracing::{info, warn};
-use vault::backup::{BackedUp, BackupOrder, VolumeReader, VolumeSpec};
+use vault::backup::{BackedUp, BackupOrder, Changed, VolumeReader, VolumeSpec};
 use vault::crash_point;
 use vault::error::VaultError;
 use vault::ids::{CheckpointId, ItemId, ManifestDigest, OperationId};
@@ -108,11 +108,7 @@ impl Control {
         let sequence = self.catalog().take_item_sequence(lease, item.id, &scope).await?;
         let order = backup_order(item, server, sequence, earlier.as_ref());
         let logical_bytes: u64 = disks.iter().map(|disk| disk.size_bytes()).sum();
-        let specs: Vec<VolumeSpec> = item
-            .volumes
-            .iter()
-            .map(|volume| VolumeSpec { volume_id: volume.volume_id.to_string(), changed: None })
-            .collect();
+        let specs = self.volume_specs(item).await?;
         let volume_sizes =
             item.volumes.iter().map(|volume| volume.id).zip(disks.iter().map(|disk| disk.size_bytes()));
         let volume_sizes = volume_sizes.collect();
@@ -131,6 +127,27 @@ impl Control {
         };
         let done = self.under_lease(lease, &progress, note, work).await?;
         Ok(done.map(|backed_up| stored_item(&backed_up, domain, sequence, volume_sizes)))
+    }
+
+    /// The disks of an item, with what is known of their changes. A list is used for one try only.
+    async fn volume_specs(&self, item: &CheckpointItem) -> Result<Vec<VolumeSpec>, Error> {
+        let changes = self.changes().take(item.id);
+        let since = match &changes {
+            Some(changes) => found(self.catalog().item(&item.project_id, changes.since).await)?,
+            None => None,
+        };
+        let since = since.filter(|since| since.resource_id == item.resource_id);
+        let since = since.and_then(|since| since.manifest_digest).map(ManifestDigest);
+        let changed = |volume: &VolumeBackup| {
+            let tracked = changes.iter().flat_map(|changes| &changes.volumes);
+            let tracked = tracked.filter(|tracked| tracked.volume_id == volume.volume_id).last()?;
+            Some(Changed { since: since?, extents: tracked.extents.clone() })
+        };
+        let spec = |volume: &VolumeBackup| VolumeSpec {
+            volume_id: volume.volume_id.to_string(),
+            changed: changed(volume),
+        };
+        Ok(item.volumes.iter().map(spec).collect())
     }
 
     async fn fail_backup(

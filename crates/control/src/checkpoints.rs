@@ -13,6 +13,7 @@ use model::text::{Description, Name, Tag};
 
 use crate::Control;
 use crate::access::{Action, Caller};
+use crate::changes::{EXTENTS_MAX, ServerChanges};
 use crate::error::{Error, Reason};
 use crate::page::{ItemFilter, ItemSort, Page, PageOf, found, page_of};
 
@@ -31,6 +32,8 @@ pub struct ProtectOrder {
     pub tags: Vec<Tag>,
     /// Disks to leave out.
     pub excluded_volumes: Vec<VolumeId>,
+    /// What a change tracker says; without it everything is read.
+    pub changes: Option<ServerChanges>,
 }
 
 /// An order to run a policy.
@@ -81,6 +84,11 @@ impl Control {
         item.name = order.name.map_or(item.name, |name| name.as_str().to_owned());
         item.description = order.description;
         item.tags = order.tags;
+        if let Some(changes) = order.changes {
+            check_changes(&changes, &item)?;
+            // Before the order is durable, so that no worker can miss it.
+            self.changes().keep(item.id, changes);
+        }
         self.begin(checkpoint, vec![item], RunSharing::Shared).await
     }
 
@@ -263,6 +271,31 @@ impl Control {
             tags: Vec::new(),
         })
     }
+}
+
+/// Refuses lists that name what the item has not. Disks may have another size by the time they are read;
+/// the vault looks at that.
+fn check_changes(changes: &ServerChanges, item: &CheckpointItem) -> Result<(), Error> {
+    let extent_count: usize = changes.volumes.iter().map(|volume| volume.extents.len()).sum();
+    if extent_count > EXTENTS_MAX {
+        return Err(Error::invalid("changes", format!("has more than {EXTENTS_MAX} extents")));
+    }
+    for (position, changed) in changes.volumes.iter().enumerate() {
+        let id = &changed.volume_id;
+        let Some(volume) = item.volumes.iter().find(|volume| volume.volume_id == *id) else {
+            return Err(Error::invalid("changes", format!("names volume {id}, which is not backed up")));
+        };
+        if changes.volumes[..position].iter().any(|other| other.volume_id == *id) {
+            return Err(Error::invalid("changes", format!("names volume {id} twice")));
+        }
+        let is_outside = |(offset, length): &(u64, u64)| {
+            *length == 0 || offset.checked_add(*length).is_none_or(|end| end > volume.size_bytes)
+        };
+        if changed.extents.iter().any(is_outside) {
+            return Err(Error::invalid("changes", format!("names an extent that is not on volume {id}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a record belongs to an item: as its source, or as the replica that it made.

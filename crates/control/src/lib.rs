@@ -11,6 +11,7 @@
 pub mod access;
 pub mod arrivals;
 mod backup;
+pub mod changes;
 pub mod checkpoints;
 mod deletion;
 pub mod error;
@@ -101,6 +102,7 @@ struct Inner {
     arrivals: arrivals::OpenTransfers,
     wakes: Wakes,
     turns: peers::Turns,
+    changes: changes::WaitingChanges,
 }
 
 impl Control {
@@ -118,6 +120,7 @@ impl Control {
             arrivals: arrivals::OpenTransfers::default(),
             wakes: Wakes::default(),
             turns: peers::Turns::default(),
+            changes: changes::WaitingChanges::default(),
             parts,
         };
         Ok(Control { inner: Arc::new(inner) })
@@ -155,6 +158,10 @@ impl Control {
 
     pub(crate) fn turns(&self) -> &peers::Turns {
         &self.inner.turns
+    }
+
+    pub(crate) fn changes(&self) -> &changes::WaitingChanges {
+        &self.inner.changes
     }
 
     pub(crate) fn open_transfers(&self) -> &arrivals::OpenTransfers {

@@ -6,10 +6,12 @@
 //! run that is killed leaves packs that the next run of the same operation finds again through the
 //! index; there is no other kind of resume. Nothing is filled in for what cannot be read.
 
+mod base;
 mod pipeline;
 mod segment;
 mod source;
 mod tree;
+mod window;
 
 use std::io;
 use std::sync::Arc;
@@ -23,10 +25,12 @@ use crate::progress::Progress;
 use crate::tree::{FAN_OUT, TreeShape};
 use crate::vault::Vault;
 use crate::walk::Tree;
+use base::Count;
 use pipeline::{Trees, Work};
+use segment::is_usable;
 use source::Source;
 
-/// A disk to be backed up. Calls come from one thread at a time.
+/// A disk to be backed up. Calls come from many threads, each of which reads its own part onwards.
 pub trait VolumeReader: Send + Sync {
     /// Its size.
     fn size_bytes(&self) -> u64;
@@ -53,7 +57,9 @@ pub struct VolumeSpec {
 pub struct Changed {
     /// The item since which it has tracked. Used only when the ledger takes it as the base.
     pub since: ManifestDigest,
-    /// Extents (offset, length) written since then. All other segments are kept unread.
+    /// Extents (offset, length) written since then, trimmed ones too; in any order. What they do not touch
+    /// is kept unread. They lie inside the volume, or the backup is refused. When the volume has
+    /// another size than in the base, all of it is read.
     pub extents: Vec<(u64, u64)>,
 }
 
@@ -125,8 +131,16 @@ impl Vault {
         let started_ms = core.clock.now_ms();
         let Begun { operation, base, .. } =
             Operation::begin(core, order.operation, order.bases.iter().copied())?;
-        let work = self.work(&operation, base, volumes, progress)?;
-        let Trees { trees, totals } = work.work.run()?;
+        let planned = self.plan(&operation, base, volumes, progress, true)?;
+        let ran = match planned.work.run() {
+            Err(error @ (VaultError::Missing { .. } | VaultError::Corrupt { .. })) if planned.is_tracked => {
+                // The base is damaged, so nothing may be kept unread because of it.
+                tracing::warn!(%error, "the base of a backup is damaged; everything is read");
+                self.plan(&operation, base, volumes, progress, false)?.work.run()
+            }
+            ran => ran,
+        };
+        let Trees { trees, totals } = ran?;
 
         let listed = volumes.iter().zip(&trees).map(|((spec, _), tree)| ManifestVolume {
             volume_id: spec.volume_id.clone(),
@@ -146,9 +160,9 @@ impl Vault {
             incarnation: core.incarnation,
             sequence: order.sequence,
             previous: order.previous,
-            epochs: totals.epochs.iter().copied().chain(work.kept_epochs).collect(),
-            object_count: totals.object_count,
-            stored_bytes: totals.stored_bytes,
+            epochs: totals.epochs.iter().copied().chain(planned.base_epochs).collect(),
+            object_count: totals.object_count(),
+            stored_bytes: totals.stored_bytes(),
             body: &body,
             description: &order.description,
         };
@@ -158,8 +172,8 @@ impl Vault {
             base,
             started_ms,
             logical_bytes: body.logical_bytes(),
-            object_count: totals.object_count,
-            stored_bytes: totals.stored_bytes,
+            object_count: totals.object_count(),
+            stored_bytes: totals.stored_bytes(),
             new_object_count: operation.added_count(),
             new_stored_bytes: operation.added_bytes(),
             new_chunk_count: totals.new_chunk_count,
@@ -167,32 +181,59 @@ impl Vault {
         })
     }
 
-    fn work<'a>(
+    /// Decides what of the base may be built on, and what may be kept unread. `believes_tracking`: false
+    /// when something spoke against the base.
+    fn plan<'a>(
         &self,
         operation: &Arc<Operation>,
         base: Option<ManifestDigest>,
         volumes: &'a [(VolumeSpec, &'a dyn VolumeReader)],
         progress: &'a dyn Progress,
+        believes_tracking: bool,
     ) -> Result<PlannedWork<'a>, VaultError> {
-        let is_tracked =
-            |spec: &VolumeSpec| spec.changed.as_ref().is_some_and(|changed| Some(changed.since) == base);
-        let mut base_trees: Vec<(String, Tree)> = Vec::new();
-        let mut kept_epochs = Vec::new();
-        if let Some(base) = base.filter(|_| volumes.iter().any(|(spec, _)| is_tracked(spec))) {
-            kept_epochs = self.read_manifest(base)?.fields().epochs.clone();
-            base_trees = self.trees(base)?;
-        }
-        let (mut sources, mut bases) = (Vec::new(), Vec::new());
+        let base = match base {
+            Some(base) => self.readable_base(base)?,
+            None => None,
+        };
+        let mut sources = Vec::new();
         for (spec, reader) in volumes {
             let shape = TreeShape::new(reader.size_bytes(), self.core.cut.segment_bytes, FAN_OUT)?;
-            let tree = base_trees.iter().find(|(id, _)| *id == spec.volume_id).map(|(_, tree)| *tree);
-            // Segments of another grid or size mean something else: then everything is read.
-            let tree = tree.filter(|tree| is_tracked(spec) && tree.shape == shape);
-            sources.push(Source::new(spec, shape, *reader, tree.is_some())?);
-            bases.push(tree);
+            let trees = base.iter().flat_map(|base| &base.trees);
+            // Segments of another grid or size mean something else.
+            let tree = trees.filter(|(id, tree)| *id == spec.volume_id && tree.shape == shape);
+            let tree = tree.map(|(_, tree)| *tree).next();
+            let since = spec.changed.as_ref().map(|changed| changed.since);
+            let is_tracked = believes_tracking && since.is_some() && since == base.as_ref().map(|base| base.digest);
+            sources.push(Source::new(spec, shape, *reader, tree, is_tracked)?);
         }
-        let work = Work { operation: operation.clone(), sources, bases, progress };
-        Ok(PlannedWork { work, kept_epochs })
+        let is_tracked = !sources.is_empty() && sources.iter().all(Source::is_tracked);
+        let is_same_item = base.as_ref().is_some_and(|base| base.trees.len() == sources.len());
+        let base_count = base.as_ref().filter(|_| is_tracked && is_same_item).map(|base| base.count);
+        let is_tracked = sources.iter().any(Source::is_tracked);
+        let is_built_on = sources.iter().any(|source| source.base.is_some());
+        let base_epochs = base.filter(|_| is_built_on).map(|base| base.epochs).unwrap_or_default();
+        let work = Work { operation: operation.clone(), sources, base_count, progress };
+        Ok(PlannedWork { work, base_epochs, is_tracked })
+    }
+
+    /// What can be built on; none when the manifest is damaged, or names chunks that cannot be opened.
+    fn readable_base(&self, digest: ManifestDigest) -> Result<Option<Base>, VaultError> {
+        let read = self.read_manifest(digest).and_then(|manifest| Ok((self.trees_of(&manifest)?, manifest)));
+        let (trees, manifest) = match read {
+            Ok(read) => read,
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the base of a backup is damaged; everything is read");
+                return Ok(None);
+            }
+        };
+        let fields = manifest.fields();
+        let keys = self.core.keys();
+        if !fields.epochs.iter().all(|epoch| is_usable(&keys, *epoch)) {
+            return Ok(None);
+        }
+        let count = Count { objects: fields.object_count, bytes: fields.stored_bytes };
+        Ok(Some(Base { digest, trees, count, epochs: fields.epochs.clone() }))
     }
 
     /// Stores a manifest under its digest. What it names must be durable.
@@ -206,8 +247,18 @@ impl Vault {
     }
 }
 
+/// An earlier item that is a root of the operation.
+struct Base {
+    digest: ManifestDigest,
+    trees: Vec<(String, Tree)>,
+    count: Count,
+    epochs: Vec<Epoch>,
+}
+
 struct PlannedWork<'a> {
     work: Work<'a>,
     /// What kept segments may be sealed under.
-    kept_epochs: Vec<Epoch>,
+    base_epochs: Vec<Epoch>,
+    /// Something is to be kept unread.
+    is_tracked: bool,
 }

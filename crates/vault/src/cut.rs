@@ -131,6 +131,56 @@ impl Piece {
     }
 }
 
+/// A part of a segment, as far as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct CutWindow<'a> {
+    /// Its bytes: whole blocks, except at the segment's end.
+    pub bytes: &'a [u8],
+    /// Where they begin in the segment.
+    pub offset: usize,
+    /// Length of the segment.
+    pub segment_len: usize,
+}
+
+/// How far the cut of a segment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutCursor {
+    /// Where the piece that has not ended begins.
+    start: usize,
+    /// The next block.
+    at: usize,
+    is_in_hole: bool,
+}
+
+impl CutCursor {
+    /// A cut that begins at `offset`, where a piece began before: behind it nothing depends on what lies
+    /// in front of it.
+    pub fn at(offset: usize) -> CutCursor {
+        CutCursor { start: offset, at: offset, is_in_hole: false }
+    }
+
+    /// Where the piece that has not ended begins.
+    pub fn piece_start(&self) -> usize {
+        self.start
+    }
+
+    /// The first byte that the next window has to hold.
+    pub fn needed_from(&self) -> usize {
+        if self.is_in_hole { self.at } else { self.start }
+    }
+
+    fn end_piece(&mut self, pieces: &mut Vec<Piece>) {
+        let (offset, length) = (self.start as u32, (self.at - self.start) as u32);
+        let is_hole = std::mem::take(&mut self.is_in_hole);
+        self.start = self.at;
+        match (length, is_hole) {
+            (0, _) => {}
+            (_, true) => pieces.push(Piece::Hole { offset, length }),
+            (_, false) => pieces.push(Piece::Chunk { offset, length }),
+        }
+    }
+}
+
 /// Cuts segments. Cheap to make; holds a small buffer for samples.
 #[derive(Clone)]
 pub struct Cutter {
@@ -163,43 +213,78 @@ impl Cutter {
     /// `pieces` is cleared first and reused, so that cutting allocates nothing once warm.
     pub fn cut(&mut self, segment: &[u8], pieces: &mut Vec<Piece>) {
         pieces.clear();
-        assert!(
-            segment.len() <= self.parameters.segment_bytes as usize,
-            "a segment is longer than the grid's"
-        );
-        let block_bytes = self.parameters.block_bytes as usize;
-        let mut chunk_start = 0;
-        let mut at = 0;
-        while at < segment.len() {
-            let hole_end = self.hole_end(segment, at);
-            if hole_end > at {
-                push_chunk(pieces, chunk_start, at);
-                pieces.push(Piece::Hole { offset: at as u32, length: (hole_end - at) as u32 });
-                (chunk_start, at) = (hole_end, hole_end);
-                continue;
-            }
-            let block = &segment[at..segment.len().min(at + block_bytes)];
-            at += block.len();
-            let length = (at - chunk_start) as u32;
-            let is_full = length >= self.parameters.chunk_bytes_max;
-            if is_full
-                || (length >= self.parameters.chunk_bytes_min && at < segment.len() && self.ends_chunk(block))
-            {
-                push_chunk(pieces, chunk_start, at);
-                chunk_start = at;
-            }
-        }
-        push_chunk(pieces, chunk_start, segment.len());
+        let mut cursor = CutCursor::at(0);
+        self.advance(&CutWindow { bytes: segment, offset: 0, segment_len: segment.len() }, &mut cursor, pieces);
     }
 
-    /// Where the hole that begins at this block ends, or `at` when none begins here. Fewer than
-    /// [`HOLE_BLOCKS_MIN`] zero blocks are a hole only if they are the whole segment.
-    fn hole_end(&self, segment: &[u8], at: usize) -> usize {
+    /// Cuts on from where `cursor` stands, as far as the window lets it be sure, and appends the pieces
+    /// that ended. Windows that follow each other give the same pieces as the whole segment at once.
+    ///
+    /// # Panics
+    /// When the window does not hold what the cursor still needs, or the segment is longer than the grid's.
+    pub fn advance(&mut self, window: &CutWindow<'_>, cursor: &mut CutCursor, pieces: &mut Vec<Piece>) {
+        assert!(
+            window.segment_len <= self.parameters.segment_bytes as usize,
+            "a segment is longer than the grid's"
+        );
+        assert!(cursor.needed_from() >= window.offset, "the window begins behind what the cut needs");
+        let end = window.offset + window.bytes.len();
+        let is_last = end >= window.segment_len;
+        while cursor.at < end {
+            if cursor.is_in_hole {
+                self.extend_hole(window, cursor);
+                if cursor.at < end || is_last {
+                    cursor.end_piece(pieces);
+                }
+                continue;
+            }
+            if !is_last && end - cursor.at < self.lookahead_bytes() {
+                return;
+            }
+            if self.begins_hole(window, cursor.at) {
+                cursor.end_piece(pieces);
+                cursor.is_in_hole = true;
+                continue;
+            }
+            self.take_block(window, cursor, pieces);
+        }
+        if is_last {
+            cursor.end_piece(pieces);
+        }
+    }
+
+    /// Bytes behind a piece that decide where it ends.
+    pub fn lookahead_bytes(&self) -> usize {
+        HOLE_BLOCKS_MIN as usize * self.parameters.block_bytes as usize
+    }
+
+    /// Adds the next block to the chunk, which may end behind it.
+    fn take_block(&mut self, window: &CutWindow<'_>, cursor: &mut CutCursor, pieces: &mut Vec<Piece>) {
+        let from = cursor.at - window.offset;
+        let block = &window.bytes[from..window.bytes.len().min(from + self.parameters.block_bytes as usize)];
+        cursor.at += block.len();
+        let length = (cursor.at - cursor.start) as u32;
+        let may_end = length >= self.parameters.chunk_bytes_min && cursor.at < window.segment_len;
+        if length >= self.parameters.chunk_bytes_max || (may_end && self.ends_chunk(block)) {
+            cursor.end_piece(pieces);
+        }
+    }
+
+    /// True when a hole begins at this block. Fewer than [`HOLE_BLOCKS_MIN`] zero blocks are a hole only
+    /// if they are the whole segment.
+    fn begins_hole(&self, window: &CutWindow<'_>, at: usize) -> bool {
         let block_bytes = self.parameters.block_bytes as usize;
-        let zero_blocks = segment[at..].chunks(block_bytes).take_while(|block| is_zero(block));
-        let (count, end) = zero_blocks.fold((0, at), |(count, end), block| (count + 1, end + block.len()));
-        let is_hole = count >= HOLE_BLOCKS_MIN || (at == 0 && end == segment.len());
-        if is_hole { end } else { at }
+        let blocks = window.bytes[at - window.offset..].chunks(block_bytes).take(HOLE_BLOCKS_MIN as usize);
+        let count = blocks.take_while(|block| is_zero(block)).count();
+        count == HOLE_BLOCKS_MIN as usize || (at == 0 && count * block_bytes >= window.segment_len)
+    }
+
+    fn extend_hole(&self, window: &CutWindow<'_>, cursor: &mut CutCursor) {
+        let block_bytes = self.parameters.block_bytes as usize;
+        let blocks = window.bytes[cursor.at - window.offset..].chunks(block_bytes);
+        for block in blocks.take_while(|block| is_zero(block)) {
+            cursor.at += block.len();
+        }
     }
 
     fn ends_chunk(&mut self, block: &[u8]) -> bool {
@@ -233,12 +318,6 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     let (words, tail) = bytes.as_chunks::<64>();
     words.iter().all(|word| word.iter().fold(0, |all, byte| all | byte) == 0)
         && tail.iter().all(|byte| *byte == 0)
-}
-
-fn push_chunk(pieces: &mut Vec<Piece>, start: usize, end: usize) {
-    if end > start {
-        pieces.push(Piece::Chunk { offset: start as u32, length: (end - start) as u32 });
-    }
 }
 
 #[cfg(test)]
@@ -404,7 +483,34 @@ mod tests {
         default.check().unwrap();
     }
 
+    /// Cuts a segment in windows of which each has at most `window_bytes`.
+    fn cut_in_windows(segment: &[u8], window_bytes: usize) -> Vec<Piece> {
+        let mut cutter = Cutter::new(CutParameters::DEFAULT, &KEY).unwrap();
+        let (mut cursor, mut pieces, mut end) = (CutCursor::at(0), Vec::new(), 0);
+        while cursor.piece_start() < segment.len() {
+            let from = cursor.needed_from();
+            end = segment.len().min(end.max(from) + window_bytes);
+            let window = CutWindow { bytes: &segment[from..end], offset: from, segment_len: segment.len() };
+            cutter.advance(&window, &mut cursor, &mut pieces);
+        }
+        pieces
+    }
+
     proptest! {
+        #[test]
+        fn windows_give_the_pieces_of_the_whole(
+            runs in proptest::collection::vec((any::<bool>(), 1usize..90), 0..12),
+            tail in 0usize..4096,
+            window_blocks in 1usize..200,
+        ) {
+            let mut segment = Vec::new();
+            for (index, (is_zero, blocks)) in runs.into_iter().enumerate() {
+                if is_zero { segment.resize(segment.len() + blocks * BLOCK, 0) } else { segment.extend(noise(blocks, index as u64)) }
+            }
+            segment.extend(&noise(1, 99)[..tail]);
+            prop_assert_eq!(cut_in_windows(&segment, window_blocks * BLOCK), cut(&segment));
+        }
+
         #[test]
         fn pieces_cover_any_segment(runs in proptest::collection::vec((any::<bool>(), 1usize..20), 0..20), tail in 0usize..4096) {
             let mut segment = Vec::new();

@@ -34,6 +34,15 @@ pub(crate) struct Batch {
     pub(crate) objects: Vec<BatchObject>,
 }
 
+impl Batch {
+    /// The same buffers with nothing in them.
+    pub(crate) fn emptied(mut self) -> Batch {
+        self.bytes.clear();
+        self.objects.clear();
+        self
+    }
+}
+
 /// One object of a [`Batch`].
 #[derive(Clone, Copy)]
 pub(crate) struct BatchObject {
@@ -97,37 +106,54 @@ impl Packer {
         Packer { operation, chunks: None, nodes: None, ender: Ender::Inline }
     }
 
-    /// Appends the objects that no open pack of this operation holds yet.
+    /// Appends the objects that no open pack of this operation holds yet. Neighbours go out in one write.
     pub(crate) fn add(&mut self, batch: &Batch) -> Result<(), VaultError> {
-        let mut start = 0;
-        for object in &batch.objects {
+        let (mut run_start, mut run_first, mut start) = (0, 0, 0);
+        for (index, object) in batch.objects.iter().enumerate() {
             let end = start + object.stored_len as usize;
-            if self.operation.claim(object.address, object.stored_len) {
-                self.append(object, &batch.bytes[start..end])?;
+            let is_claimed = self.operation.claim(object.address, object.stored_len);
+            let is_other_stream = index > run_first && batch.objects[run_first].kind != object.kind;
+            if !is_claimed || is_other_stream {
+                self.append(&batch.objects[run_first..index], &batch.bytes[run_start..start])?;
+                (run_first, run_start) = if is_claimed { (index, start) } else { (index + 1, end) };
             }
             start = end;
         }
-        Ok(())
+        self.append(&batch.objects[run_first..], &batch.bytes[run_start..start])
     }
 
-    fn append(&mut self, object: &BatchObject, stored: &[u8]) -> Result<(), VaultError> {
+    /// Appends objects of one stream that lie one behind the other; ends packs as they become full.
+    fn append(&mut self, mut objects: &[BatchObject], mut stored: &[u8]) -> Result<(), VaultError> {
         let settings = &self.operation.core.settings;
-        let (bytes_target, count_max) = (settings.pack_bytes_target, settings.pack_object_count_max);
-        let stream = if object.kind == Kind::Node { &mut self.nodes } else { &mut self.chunks };
-        let pack = match stream {
-            Some(pack) => pack,
-            None => stream.insert(begin_pack(&self.operation)?),
-        };
-        pack.writer.append(stored).map_err(|error| error.while_doing("writing a pack"))?;
-        pack.footer.push(object.kind, object.stored_len, object.address, object.id);
-        pack.ids.push(object.id);
-        let count = pack.footer.entries().len();
-        if pack.footer.object_bytes() < bytes_target && count < count_max.min(OBJECT_COUNT_MAX) as usize {
-            return Ok(());
+        let bytes_target = settings.pack_bytes_target;
+        let count_max = settings.pack_object_count_max.min(OBJECT_COUNT_MAX) as usize;
+        while let Some(first) = objects.first() {
+            let kind = first.kind;
+            let stream = if kind == Kind::Node { &mut self.nodes } else { &mut self.chunks };
+            let pack = match stream {
+                Some(pack) => pack,
+                None => stream.insert(begin_pack(&self.operation)?),
+            };
+            let (mut taken, mut length, mut is_full) = (0, 0, false);
+            while taken < objects.len() && !is_full {
+                let object = &objects[taken];
+                pack.footer.push(object.kind, object.stored_len, object.address, object.id);
+                pack.ids.push(object.id);
+                (taken, length) = (taken + 1, length + object.stored_len as usize);
+                is_full = pack.footer.object_bytes() >= bytes_target || pack.ids.len() >= count_max;
+            }
+            let written = pack.writer.append(&stored[..length]);
+            written.map_err(|error| error.while_doing("writing a pack"))?;
+            (objects, stored) = (&objects[taken..], &stored[length..]);
+            if is_full {
+                // Chunks first, also when it is the nodes that are full.
+                self.end_chunks()?;
+                if kind == Kind::Node {
+                    self.end_nodes()?;
+                }
+            }
         }
-        // Chunks first, also when it is the nodes that are full.
-        self.end_chunks()?;
-        if object.kind == Kind::Node { self.end_nodes() } else { Ok(()) }
+        Ok(())
     }
 
     fn end_chunks(&mut self) -> Result<(), VaultError> {

@@ -54,13 +54,21 @@ impl Core {
     /// The stored bytes of these objects, in the order asked. Their addresses are not checked here:
     /// whoever opens or sends them does. Holds about as many bytes as the objects have together.
     pub(crate) fn fetch(&self, kind: Kind, addresses: &[Address]) -> Result<Vec<StoredObject>, VaultError> {
-        let places = self.locate(kind, addresses)?;
+        self.fetch_from(&self.locate(kind, addresses)?, addresses)
+    }
+
+    /// As [`Core::fetch`], for objects whose places were looked up before.
+    pub(crate) fn fetch_from(
+        &self,
+        places: &[Place],
+        addresses: &[Address],
+    ) -> Result<Vec<StoredObject>, VaultError> {
         let mut order: Vec<usize> = (0..places.len()).collect();
         order.sort_by_key(|&index| places[index]);
         let mut found: Vec<Option<StoredObject>> = vec![None; places.len()];
         let mut start = 0;
         while start < order.len() {
-            let (end, run) = run_from(&places, &order[start..]);
+            let (end, run) = run_from(places, &order[start..]);
             let members = &order[start..start + end];
             let bytes = self.read_run(&run, addresses[members[0]])?;
             for &member in members {

@@ -6,16 +6,18 @@
 //! restore with an error, and nobody is told that the volume is good.
 
 mod leaves;
+mod syncer;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::VaultError;
-use crate::ids::{Address, ManifestDigest};
+use crate::ids::ManifestDigest;
 use crate::progress::{Progress, Step};
 use crate::vault::Vault;
 use crate::walk::Tree;
 use leaves::{LeafJob, LeafReader, Part, each_leaf};
+use syncer::with_syncer;
 
 /// A disk to restore to. Calls come from many threads, for extents that do not overlap.
 pub trait VolumeWriter: Send + Sync {
@@ -28,7 +30,8 @@ pub trait VolumeWriter: Send + Sync {
     /// Makes an extent read as zeros, without taking space where that is possible.
     fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()>;
 
-    /// Makes everything durable.
+    /// Makes everything written before the call durable. Also called while other threads write; once
+    /// it has failed, every later call fails too.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -80,20 +83,25 @@ impl Vault {
             return Err(VaultError::refused("the volume to restore to is smaller than the one backed up"));
         }
         let written_bytes = AtomicU64::new(0);
-        let write = |reader: &mut LeafReader, job: &LeafJob| {
-            let stored_bytes = reader.open_parts(job, &mut |part| match part {
-                Part::Data { offset, bytes } => {
-                    written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    let failed = |cause| write_failed(offset, bytes.len() as u64, cause);
-                    writer.write_at(offset, bytes).map_err(failed)
-                }
-                Part::Hole { offset, length } => punch(writer, offset, length),
-            })?;
-            progress.add(Step { logical_bytes: job.length, moved_bytes: stored_bytes });
-            Ok(())
-        };
-        each_leaf(&self.core, &tree, progress, &write)?;
-        writer.sync().map_err(|cause| write_failed(0, logical_bytes, cause))?;
+        let sync = || writer.sync().map_err(|cause| write_failed(0, logical_bytes, cause));
+        with_syncer(self.core.settings.threads > 1, &sync, |syncer| {
+            let write = |reader: &mut LeafReader, job: &LeafJob| {
+                let stored_bytes = reader.open_parts(job, &mut |part| match part {
+                    Part::Data { offset, bytes } => {
+                        written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        let failed = |cause| write_failed(offset, bytes.len() as u64, cause);
+                        writer.write_at(offset, bytes).map_err(failed)?;
+                        syncer.note_written(bytes.len() as u64);
+                        Ok(())
+                    }
+                    Part::Hole { offset, length } => punch(writer, offset, length),
+                })?;
+                progress.add(Step { logical_bytes: job.length, moved_bytes: stored_bytes });
+                Ok(())
+            };
+            each_leaf(&self.core, &tree, progress, &write)
+        })?;
+        sync()?;
         Ok(Restored { logical_bytes, written_bytes: written_bytes.into_inner() })
     }
 
@@ -157,9 +165,4 @@ fn write_failed(offset: u64, length: u64, cause: io::Error) -> VaultError {
 
 fn punch(writer: &dyn VolumeWriter, offset: u64, length: u64) -> Result<(), VaultError> {
     writer.punch_hole(offset, length).map_err(|cause| write_failed(offset, length, cause))
-}
-
-/// The entries that name a chunk.
-fn chunk_addresses(job: &LeafJob) -> Vec<Address> {
-    job.entries.iter().filter(|entry| !entry.is_hole()).map(|entry| entry.address).collect()
 }

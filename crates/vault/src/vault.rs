@@ -26,9 +26,9 @@ use crate::walk::Tree;
 /// Packs that one question to the ledger returns.
 const FOLLOW_LIMIT: u32 = 256;
 
-/// Limits of a vault. Peak memory of one backup, restore or arrival is about `memory_bytes_max`
+/// Limits of a vault. Peak memory of one backup, restore or arrival is at most `memory_bytes_max`
 /// plus `index.cache_bytes` plus eight times `index.gather_bytes`, plus 100 bytes for each object
-/// in packs being filled and ended; but never less than two segments (32 MiB) of buffers.
+/// in packs being filled and ended; but never less than 4 MiB of buffers for each thread.
 #[derive(Clone, Copy, Debug)]
 pub struct VaultSettings {
     /// Threads that cut, compress, seal and open. With 1 everything happens on the caller's thread
@@ -40,6 +40,9 @@ pub struct VaultSettings {
     pub pack_bytes_target: u64,
     /// A pack is ended once it holds so many objects.
     pub pack_object_count_max: u32,
+    /// Every chunk that was sealed is opened again, and its id computed anew, before it leaves memory. Without
+    /// it a fault of memory or processor while sealing is found by verification at the earliest.
+    pub opens_before_storing: bool,
     /// Limits of the index.
     pub index: IndexSettings,
 }
@@ -51,6 +54,7 @@ impl Default for VaultSettings {
             memory_bytes_max: 96 << 20,
             pack_bytes_target: 32 << 20,
             pack_object_count_max: 65_536,
+            opens_before_storing: true,
             index: IndexSettings::default(),
         }
     }

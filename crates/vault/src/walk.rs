@@ -259,21 +259,26 @@ impl LeafFinder {
 
     /// The leaf of a segment.
     pub(crate) fn leaf(&mut self, segment_index: u64) -> Result<FoundLeaf, VaultError> {
+        let address = self.address(segment_index)?;
+        if address.is_zero() {
+            return Ok(FoundLeaf { address, entries: Vec::new(), stored_len: 0 });
+        }
+        let place = NodePlace { level: 0, index: segment_index };
+        let (plaintext, stored_len) = self.read(place, address)?;
+        let entries = self.tree.shape.decode_leaf(place, &plaintext)?;
+        Ok(FoundLeaf { address, entries, stored_len })
+    }
+
+    /// The address of the leaf of a segment, zero for a hole. Reads the nodes above it only.
+    pub(crate) fn address(&mut self, segment_index: u64) -> Result<Address, VaultError> {
         let wanted = NodePlace { level: 0, index: segment_index };
         let (mut place, mut address) = (self.tree.shape.root(), self.tree.root);
         for depth in 0.. {
-            if address.is_zero() {
-                return Ok(FoundLeaf { address, entries: Vec::new(), stored_len: 0 });
-            }
-            if place.level == 0 {
+            if address.is_zero() || place.level == 0 {
                 break;
             }
-            self.path.truncate(if self.path.get(depth).is_some_and(|(at, _)| *at == place) {
-                usize::MAX
-            } else {
-                depth
-            });
-            if self.path.len() == depth {
+            if self.path.get(depth).is_none_or(|(at, _)| *at != place) {
+                self.path.truncate(depth);
                 let (plaintext, _) = self.read(place, address)?;
                 self.path.push((place, self.tree.shape.decode_inner(place, &plaintext)?));
             }
@@ -283,9 +288,23 @@ impl LeafFinder {
             };
             (place, address) = (child_place, child_address);
         }
-        let (plaintext, stored_len) = self.read(place, address)?;
-        let entries = self.tree.shape.decode_leaf(place, &plaintext)?;
-        Ok(FoundLeaf { address, entries, stored_len })
+        Ok(address)
+    }
+
+    /// The stored lengths of all nodes above the leaves.
+    pub(crate) fn inner_stored_lens(&mut self) -> Result<Vec<u32>, VaultError> {
+        let (mut lengths, mut open) = (Vec::new(), vec![(self.tree.shape.root(), self.tree.root)]);
+        while let Some((place, address)) = open.pop() {
+            if address.is_zero() || place.level == 0 {
+                continue;
+            }
+            let (plaintext, stored_len) = self.read(place, address)?;
+            lengths.push(stored_len);
+            if place.level > 1 {
+                open.extend(self.tree.shape.decode_inner(place, &plaintext)?);
+            }
+        }
+        Ok(lengths)
     }
 
     fn is_above(&self, place: NodePlace, leaf: NodePlace) -> bool {

@@ -191,6 +191,8 @@ fn every_crash_point_of_the_vault_is_reached_by_these_stories() {
     let disks = two_disks();
     let source = Region::new(1);
     record(&|| drop(back_up_twice(&source, &disks)));
+    // Without a base everything is found through the index, and pinned.
+    record(&|| drop(back_up(&source, &source.open(), &order(3, &[]), &[&disks[1]]).unwrap()));
     record(&|| {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::open(folder.path()).unwrap();

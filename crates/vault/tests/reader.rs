@@ -128,6 +128,7 @@ impl Region {
                 memory_bytes_max: 4 << 20,
                 pack_bytes_target: 64 << 10,
                 pack_object_count_max: 1000,
+                opens_before_storing: true,
                 index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
             },
         })

@@ -20,7 +20,7 @@ use axum::{Router, middleware};
 use control::Control;
 use vault::seams::Entropy;
 
-use crate::http::antipode::{grants, progress, regions, servers};
+use crate::http::antipode::{backups, grants, progress, regions, servers};
 use crate::http::csbs::{checkpoints, items, policies, records, replication, restores};
 use crate::http::error::ApiError;
 use crate::http::identity::{discovery, projects, tokens, users};
@@ -116,6 +116,7 @@ fn own() -> Router<Api> {
     Router::new()
         .route("/servers", get(servers::list).post(servers::create))
         .route("/servers/{server_id}", get(servers::show).delete(servers::delete))
+        .route("/servers/{server_id}/backups", post(backups::create))
         .route("/grants", get(grants::list).post(grants::create))
         .route("/grants/{grant_id}", delete(grants::revoke))
         .route("/regions", get(regions::list))

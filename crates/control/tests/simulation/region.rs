@@ -211,6 +211,7 @@ pub(crate) fn settings() -> VaultSettings {
         memory_bytes_max: 64 << 20,
         pack_bytes_target: 192 << 10,
         pack_object_count_max: 1000,
+        opens_before_storing: true,
         index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
     }
 }

@@ -201,6 +201,7 @@ fn protect(world: &mut World, side: Side) {
         incremental: true,
         tags: Vec::new(),
         excluded_volumes: Vec::new(),
+        changes: None,
     };
     let begun = world.run(side, "protects a server", async |control| control.protect(&caller, order).await);
     note_items(world, side, begun);

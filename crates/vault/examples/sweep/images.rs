@@ -15,8 +15,8 @@ const PAGE_BYTES: usize = 8192;
 
 /// Writes pages as a row store writes them: a header that differs in every page, line pointers, free space in the
 /// middle, rows of mixed text and numbers packed from the end.
-pub(crate) fn write_database(file: &Path, mib: u64) -> Result<(), AnyError> {
-    let mut chance = Chance::seeded("database");
+pub(crate) fn write_database(file: &Path, mib: u64, seed: &str) -> Result<(), AnyError> {
+    let mut chance = Chance::seeded(seed);
     let mut output = BufWriter::new(File::create(file)?);
     let mut row_number = 0;
     for page_number in 0..mib * MIB / PAGE_BYTES as u64 {
@@ -76,10 +76,62 @@ pub(crate) fn write_noise(file: &Path, mib: u64) -> Result<(), AnyError> {
     Ok(output.flush()?)
 }
 
+/// Writes log lines as a server writes them: rising times, few sentences, numbers that differ in every line.
+pub(crate) fn write_log(file: &Path, mib: u64) -> Result<(), AnyError> {
+    const UNITS: [&str; 6] = ["sshd", "nginx", "kernel", "postgres", "cron", "app"];
+    const SENTENCES: [&str; 5] = [
+        "connection accepted from 10.0.",
+        "request served in microseconds: ",
+        "statement took longer than the limit: ",
+        "retrying after a temporary failure, attempt ",
+        "cache refreshed, entries kept: ",
+    ];
+    let mut chance = Chance::seeded(&format!("log {}", file.file_name().unwrap_or_default().display()));
+    let mut output = BufWriter::new(File::create(file)?);
+    let (mut written, mut milliseconds) = (0, 1_700_000_000_000u64);
+    while written < mib * MIB {
+        milliseconds += chance.below(900);
+        let unit = UNITS[chance.below(6) as usize];
+        let sentence = SENTENCES[chance.below(5) as usize];
+        let (number, id) = (chance.below(100_000), chance.below(u64::MAX));
+        let line = format!("{milliseconds} host1 {unit}[{}]: {sentence}{number} id={id:016x}\n", number % 977);
+        output.write_all(line.as_bytes())?;
+        written += line.len() as u64;
+    }
+    output.flush()?;
+    Ok(output.get_ref().set_len(mib * MIB)?)
+}
+
+/// Writes what a tracker of changes would know: the extents (offset, length) in which two disks differ, in pieces of
+/// `granularity` bytes, one a line.
+pub(crate) fn write_extents(before: &Path, after: &Path, granularity: usize) -> Result<(), AnyError> {
+    let (before, after) = (File::open(before)?, File::open(after)?);
+    let size_bytes = after.metadata()?.len();
+    let (mut old, mut new) = (vec![0; granularity], vec![0; granularity]);
+    let mut extents: Vec<(u64, u64)> = Vec::new();
+    for offset in (0..size_bytes).step_by(granularity) {
+        let length = granularity.min((size_bytes - offset) as usize);
+        before.read_exact_at(&mut old[..length], offset)?;
+        after.read_exact_at(&mut new[..length], offset)?;
+        if old[..length] == new[..length] {
+            continue;
+        }
+        match extents.last_mut() {
+            Some((start, so_far)) if *start + *so_far == offset => *so_far += length as u64,
+            _ => extents.push((offset, length as u64)),
+        }
+    }
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    for (offset, length) in extents {
+        writeln!(output, "{offset} {length}")?;
+    }
+    Ok(output.flush()?)
+}
+
 /// Copies a disk (its holes stay holes) and changes `per_mille` of its non-zero blocks in place: four of five changed
 /// blocks lie in a twentieth of the areas of 1 MiB, in runs of 1 to 16 blocks; the rest lies anywhere, in runs of 1 to
 /// 4. A quarter of a changed block becomes new text.
-pub(crate) fn change_blocks(source: &Path, destination: &Path, per_mille: u64) -> Result<(), AnyError> {
+pub(crate) fn change_blocks(source: &Path, destination: &Path, per_mille: u64, seed: &str) -> Result<(), AnyError> {
     let status =
         std::process::Command::new("cp").arg("--sparse=always").args([source, destination]).status()?;
     if !status.success() {
@@ -87,7 +139,7 @@ pub(crate) fn change_blocks(source: &Path, destination: &Path, per_mille: u64) -
     }
     let disk = File::options().read(true).write(true).open(destination)?;
     let occupied = occupied_blocks(&disk)?;
-    let mut chance = Chance::seeded(&format!("change {per_mille} {}", occupied.len()));
+    let mut chance = Chance::seeded(&format!("change {per_mille} {}{seed}", occupied.len()));
     let chosen = choose_blocks(&occupied, occupied.len() as u64 * per_mille / 1000, &mut chance);
     for block in &chosen {
         let offset = block * BLOCK_BYTES as u64;

@@ -15,17 +15,26 @@ use std::path::PathBuf;
 
 type AnyError = Box<dyn std::error::Error>;
 
-const USAGE: &str = "usage: sweep database FILE MIB | noise FILE MIB | change SOURCE DESTINATION PER_MILLE | \
+const USAGE: &str = "usage: sweep database FILE MIB [SEED] | noise FILE MIB | log FILE MIB | \
+                     change SOURCE DESTINATION PER_MILLE [SEED] | extents BEFORE AFTER GRANULARITY | \
                      measure GENERATION_1 … -- GENERATION_2 …";
 
 fn main() -> Result<(), AnyError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["database", file, mib] => images::write_database(file.as_ref(), mib.parse()?),
+        ["database", file, mib] => images::write_database(file.as_ref(), mib.parse()?, "database"),
+        ["database", file, mib, seed] => images::write_database(file.as_ref(), mib.parse()?, seed),
+        ["log", file, mib] => images::write_log(file.as_ref(), mib.parse()?),
+        ["extents", before, after, granularity] => {
+            images::write_extents(before.as_ref(), after.as_ref(), granularity.parse()?)
+        }
         ["noise", file, mib] => images::write_noise(file.as_ref(), mib.parse()?),
         ["change", source, destination, per_mille] => {
-            images::change_blocks(source.as_ref(), destination.as_ref(), per_mille.parse()?)
+            images::change_blocks(source.as_ref(), destination.as_ref(), per_mille.parse()?, "")
+        }
+        ["change", source, destination, per_mille, seed] => {
+            images::change_blocks(source.as_ref(), destination.as_ref(), per_mille.parse()?, seed)
         }
         ["measure", disks @ ..] => {
             let middle = disks.iter().position(|word| *word == "--").ok_or(USAGE)?;

@@ -1,10 +1,11 @@
 //! The backup pipeline: segments in, trees out, with everything sealed on its way into packs.
 //!
-//! reader → workers (cut, id, known?, compress, seal, open again) → packer, and the leaf entries of
-//! each segment back to the caller, who puts them in order and seals the nodes. Every queue is
-//! bounded, and a segment's permit returns only when its leaf is in the tree, so one slow segment
-//! holds back the reader instead of filling memory. With one thread the same steps run one after
-//! the other on the caller's thread.
+//! planner → workers (read, cut, id, known?, compress, seal, open again) → packer, and the leaf entries
+//! of each segment back to the caller, who puts them in order and seals the nodes. A worker reads its
+//! segment itself, a window at a time, so that bytes are still in its core's cache at each step, and no
+//! segment lies in memory as a whole. Every queue is bounded, and a segment's permit returns only when
+//! its leaf is in the tree, so one slow segment holds back the planner instead of filling memory. With
+//! one thread the same steps run one after the other on the caller's thread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::backup::segment::{SegmentDone, SegmentWorker};
-use crate::backup::source::{Segment, Segments, Source};
+use crate::backup::base::Count;
+use crate::backup::segment::{BATCH_BYTES, SegmentDone, SegmentJob, SegmentWorker};
+use crate::backup::source::{Source, Wanted};
 use crate::backup::tree::{Totals, TreeWriter};
 use crate::crash;
 use crate::error::VaultError;
@@ -26,8 +28,8 @@ use crate::walk::Tree;
 pub(super) struct Work<'a> {
     pub(super) operation: Arc<Operation>,
     pub(super) sources: Vec<Source<'a>>,
-    /// For each source its tree in the base, where segments may be kept.
-    pub(super) bases: Vec<Option<Tree>>,
+    /// What the base came to, when all of its volumes are tracked: only the difference is counted then.
+    pub(super) base_count: Option<Count>,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -46,10 +48,16 @@ enum Outcome {
     Failed,
 }
 
-impl Work<'_> {
+/// Segments that the planner may be ahead of the tree, for each worker: enough that none waits for the
+/// slowest. A segment under way costs its entries, some 20 KiB; the bytes lie in the workers' windows.
+const SEGMENTS_AHEAD: usize = 8;
+
+impl<'a> Work<'a> {
     pub(super) fn run(&self) -> Result<Trees, VaultError> {
+        let is_idle = self.base_count.is_some() && self.sources.iter().all(Source::is_unchanged);
         match self.operation.core.settings.threads {
             0 | 1 => self.run_inline(),
+            _ if is_idle => self.run_inline(),
             threads => self.run_parallel(threads as usize),
         }
     }
@@ -57,23 +65,43 @@ impl Work<'_> {
     fn run_inline(&self) -> Result<Trees, VaultError> {
         let mut packer = Packer::inline(self.operation.clone());
         let mut worker = SegmentWorker::new(&self.operation)?;
-        let mut segments = Segments::new(&self.sources);
-        let mut spare = Vec::new();
-        let mut trees = TreeWriter::new(&self.operation)?;
+        let mut segments = self.segments();
+        let mut trees = TreeWriter::new(&self.operation, self.base_count)?;
         let trees = self.assemble(&mut trees, |nodes| {
             if let Some(nodes) = nodes {
                 packer.add(&nodes)?;
                 return Ok(None);
             }
-            let segment = segments.next(&mut || Some(std::mem::take(&mut spare)))?;
-            let Some(segment) = segment else { return Err(VaultError::Stopped) };
-            let Segment::Data(bytes) = segment else { return Ok(Some(passed(&segment))) };
-            let done = worker.process(&bytes, &mut |batch| packer.add(&batch))?;
-            spare = bytes;
-            Ok(Some(Outcome::Done(done)))
+            let Some((wanted, job)) = segments.next() else { return Err(VaultError::Stopped) };
+            match wanted {
+                Wanted::Hole => Ok(Some(Outcome::Hole)),
+                Wanted::Kept => Ok(Some(Outcome::Kept)),
+                Wanted::Data => {
+                    let mut emit = |batch: Batch| packer.add(&batch).map(|()| batch.emptied());
+                    Ok(Some(Outcome::Done(worker.process(job, &mut emit)?)))
+                }
+            }
         })?;
         packer.flush()?;
         Ok(trees)
+    }
+
+    /// The tree of a source that needs no look at its segments.
+    fn unchanged_tree(&self, source: &Source<'a>) -> Option<Tree> {
+        source.base.filter(|_| self.base_count.is_some() && source.is_unchanged())
+    }
+
+    /// All segments that have to be looked at, in order, and what each needs.
+    fn segments(&self) -> impl Iterator<Item = (Wanted, SegmentJob<'_, 'a>)> + '_ {
+        let sources = self.sources.iter().enumerate();
+        let sources = sources.filter(|(_, source)| self.unchanged_tree(source).is_none());
+        let counts_all = self.base_count.is_none();
+        sources.flat_map(move |(source_index, source)| {
+            (0..source.shape.segment_count()).map(move |segment_index| {
+                let job = SegmentJob { source, source_index, segment_index, counts_all };
+                (source.wanted(segment_index), job)
+            })
+        })
     }
 
     /// Puts segments in order into trees. `exchange` is given sealed nodes to pack, or else asked for
@@ -84,8 +112,13 @@ impl Work<'_> {
         mut exchange: impl FnMut(Option<Batch>) -> Result<Option<Outcome>, VaultError>,
     ) -> Result<Trees, VaultError> {
         let mut trees = Vec::new();
-        for (source, base) in self.sources.iter().zip(&self.bases) {
-            writer.begin(source.shape, *base)?;
+        for source in &self.sources {
+            if let Some(tree) = self.unchanged_tree(source) {
+                self.progress.add(Step { logical_bytes: source.shape.size_bytes(), moved_bytes: 0 });
+                trees.push(tree);
+                continue;
+            }
+            writer.begin(source.shape, source.base)?;
             for index in 0..source.shape.segment_count() {
                 if self.progress.is_stopped() {
                     return Err(VaultError::Stopped);
@@ -100,9 +133,8 @@ impl Work<'_> {
                 if let Some(nodes) = writer.take_batch(false) {
                     exchange(Some(nodes))?;
                 }
-                let place = crate::tree::NodePlace { level: 0, index };
                 let moved_bytes = self.operation.added_bytes() - before;
-                self.progress.add(Step { logical_bytes: source.shape.extent(place).1, moved_bytes });
+                self.progress.add(Step { logical_bytes: source.extent(index).1, moved_bytes });
             }
             trees.push(writer.end()?);
         }
@@ -113,35 +145,28 @@ impl Work<'_> {
     }
 
     fn run_parallel(&self, threads: usize) -> Result<Trees, VaultError> {
-        let in_flight = self.segments_in_flight(threads);
+        let in_flight = SEGMENTS_AHEAD * threads;
         let (permits, permits_taken) = bounded::<()>(in_flight);
         for _ in 0..in_flight {
             permits.send(()).expect("the queue has room for every permit");
         }
-        let (jobs, jobs_taken) = bounded::<(u64, Segment)>(in_flight);
-        // Both are bounded by the permits.
-        let (spares, spares_taken) = unbounded::<Vec<u8>>();
+        let (jobs, jobs_taken) = bounded::<(u64, SegmentJob<'_, 'a>)>(in_flight);
+        // Bounded by the permits.
         let (outcomes, outcomes_taken) = unbounded::<(u64, Outcome)>();
-        let (batches, batches_taken) = bounded::<Batch>(threads);
+        let (batches, batches_taken) = bounded::<Batch>(self.batches_in_flight(threads));
+        let (spares, spares_taken) = bounded::<Batch>(2 * threads);
         std::thread::scope(|scope| {
-            let reader_outcomes = outcomes.clone();
-            let reader = Reader {
-                work: self,
-                permits: permits_taken,
-                spares: spares_taken,
-                jobs,
-                outcomes: reader_outcomes,
-            };
+            let planner = Planner { work: self, permits: permits_taken, jobs, outcomes: outcomes.clone() };
             let mut stages = Stages { handles: Vec::new(), plan: crash::scope(), outcomes: outcomes.clone() };
-            stages.spawn(scope, move || reader.run());
+            stages.spawn(scope, move || planner.run());
             for _ in 0..threads {
                 let (jobs, outcomes) = (jobs_taken.clone(), outcomes.clone());
-                let (batches, spares) = (batches.clone(), spares.clone());
+                let (batches, spares) = (batches.clone(), spares_taken.clone());
                 stages.spawn(scope, move || self.work_segments(&jobs, &outcomes, &batches, &spares));
             }
-            drop((jobs_taken, outcomes, spares));
+            drop((jobs_taken, outcomes, spares_taken));
             let operation = self.operation.clone();
-            stages.spawn(scope, move || pack_batches(operation, &batches_taken));
+            stages.spawn(scope, move || pack_batches(operation, &batches_taken, &spares));
             let trees = self.collect(outcomes_taken, permits, batches);
             stages.join(trees)
         })
@@ -157,7 +182,7 @@ impl Work<'_> {
     ) -> Result<Trees, VaultError> {
         let mut early: BTreeMap<u64, Outcome> = BTreeMap::new();
         let mut next = 0;
-        let mut writer = TreeWriter::new(&self.operation)?;
+        let mut writer = TreeWriter::new(&self.operation, self.base_count)?;
         self.assemble(&mut writer, |nodes| {
             if let Some(nodes) = nodes {
                 return batches.send(nodes).map(|()| None).map_err(|_| VaultError::Stopped);
@@ -178,78 +203,71 @@ impl Work<'_> {
         })
     }
 
-    /// Segments between reader and tree. A segment costs its bytes, and about as many sealed.
-    fn segments_in_flight(&self, threads: usize) -> usize {
-        let core = &self.operation.core;
-        let each = 2 * u64::from(core.cut.segment_bytes);
-        let affordable = (core.settings.memory_bytes_max / each) as usize;
-        affordable.clamp(2, 4 * threads)
+    /// Batches between workers and packer: enough to bridge the wait for a pack's number.
+    fn batches_in_flight(&self, threads: usize) -> usize {
+        let affordable = self.operation.core.settings.memory_bytes_max / (4 * BATCH_BYTES as u64);
+        usize::try_from(affordable).unwrap_or(usize::MAX).clamp(2, 4 * threads)
     }
 
     fn work_segments(
         &self,
-        jobs: &Receiver<(u64, Segment)>,
+        jobs: &Receiver<(u64, SegmentJob<'_, 'a>)>,
         outcomes: &Sender<(u64, Outcome)>,
         batches: &Sender<Batch>,
-        spares: &Sender<Vec<u8>>,
+        spares: &Receiver<Batch>,
     ) -> Result<(), VaultError> {
         let mut worker = SegmentWorker::new(&self.operation)?;
-        for (ordinal, segment) in jobs {
-            let outcome = match segment {
-                Segment::Data(bytes) => {
-                    let mut emit = |batch| batches.send(batch).map_err(|_| VaultError::Stopped);
-                    let done = worker.process(&bytes, &mut emit)?;
-                    let _ = spares.send(bytes);
-                    Outcome::Done(done)
-                }
-                other => passed(&other),
-            };
-            outcomes.send((ordinal, outcome)).map_err(|_| VaultError::Stopped)?;
+        let mut emit = |batch| {
+            batches.send(batch).map_err(|_| VaultError::Stopped)?;
+            Ok(spares.try_recv().unwrap_or_default())
+        };
+        for (ordinal, job) in jobs {
+            let done = worker.process(job, &mut emit)?;
+            outcomes.send((ordinal, Outcome::Done(done))).map_err(|_| VaultError::Stopped)?;
         }
         Ok(())
     }
 }
 
-fn passed(segment: &Segment) -> Outcome {
-    if matches!(segment, Segment::Kept) { Outcome::Kept } else { Outcome::Hole }
-}
-
-/// The stage that reads the volumes.
-struct Reader<'w, 'a> {
+/// The stage that says what each segment needs.
+struct Planner<'w, 'a> {
     work: &'w Work<'a>,
     permits: Receiver<()>,
-    spares: Receiver<Vec<u8>>,
-    jobs: Sender<(u64, Segment)>,
+    jobs: Sender<(u64, SegmentJob<'w, 'a>)>,
     outcomes: Sender<(u64, Outcome)>,
 }
 
-impl Reader<'_, '_> {
+impl Planner<'_, '_> {
     fn run(self) -> Result<(), VaultError> {
-        let mut segments = Segments::new(&self.work.sources);
-        for ordinal in 0.. {
+        for (ordinal, (wanted, job)) in (0..).zip(self.work.segments()) {
             // No permit comes any more when the collector is gone.
             if self.permits.recv().is_err() {
                 return Ok(());
             }
-            let mut spare = || Some(self.spares.try_recv().unwrap_or_default());
-            match segments.next(&mut spare)? {
-                None => return Ok(()),
-                Some(data @ Segment::Data(_)) => {
-                    self.jobs.send((ordinal, data)).map_err(|_| VaultError::Stopped)?
+            let passed = match wanted {
+                Wanted::Data => {
+                    self.jobs.send((ordinal, job)).map_err(|_| VaultError::Stopped)?;
+                    continue;
                 }
-                Some(other) => {
-                    self.outcomes.send((ordinal, passed(&other))).map_err(|_| VaultError::Stopped)?;
-                }
-            }
+                Wanted::Hole => Outcome::Hole,
+                Wanted::Kept => Outcome::Kept,
+            };
+            self.outcomes.send((ordinal, passed)).map_err(|_| VaultError::Stopped)?;
         }
         Ok(())
     }
 }
 
-fn pack_batches(operation: Arc<Operation>, batches: &Receiver<Batch>) -> Result<(), VaultError> {
+fn pack_batches(
+    operation: Arc<Operation>,
+    batches: &Receiver<Batch>,
+    spares: &Sender<Batch>,
+) -> Result<(), VaultError> {
     let mut packer = Packer::new(operation);
     for batch in batches {
         packer.add(&batch)?;
+        // One too many is let go.
+        let _ = spares.try_send(batch.emptied());
     }
     packer.flush()
 }

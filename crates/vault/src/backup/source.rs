@@ -1,10 +1,12 @@
-//! Reading the volumes of an item segment by segment: holes are skipped, errors are never papered over.
+//! The volumes of an item as they are read: what of them is wanted, holes are skipped, errors are never
+//! papered over.
 
 use std::io;
 
 use crate::backup::{VolumeReader, VolumeSpec};
 use crate::error::VaultError;
-use crate::tree::TreeShape;
+use crate::tree::{NodePlace, TreeShape};
+use crate::walk::Tree;
 
 /// After an error the extent is read again in pieces of this size, to name what cannot be read.
 const CAREFUL_BYTES: usize = 4096;
@@ -13,6 +15,8 @@ const CAREFUL_BYTES: usize = 4096;
 pub(super) struct Source<'a> {
     pub(super) spec: &'a VolumeSpec,
     pub(super) shape: TreeShape,
+    /// Its tree in the base, on the same grid and of the same size, where it may be built on.
+    pub(super) base: Option<Tree>,
     reader: &'a dyn VolumeReader,
     /// Sorted, not empty, not touching, inside the volume.
     data: Vec<(u64, u64)>,
@@ -21,66 +25,89 @@ pub(super) struct Source<'a> {
 }
 
 /// What a segment needs.
-pub(super) enum Segment {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
     /// It holds nothing.
     Hole,
     /// It did not change since the base.
     Kept,
-    /// It has to be cut.
-    Data(Vec<u8>),
-}
-
-/// The segments of all volumes, in order.
-pub(super) struct Segments<'s, 'a> {
-    sources: &'s [Source<'a>],
-    source_index: usize,
-    segment_index: u64,
+    /// It has to be read.
+    Data,
 }
 
 impl<'a> Source<'a> {
-    /// Prepares a volume. `is_base_live`: what the volume says about changes can be believed.
+    /// Prepares a volume. `is_tracked`: what the volume says about changes since `base` can be believed.
     pub(super) fn new(
         spec: &'a VolumeSpec,
         shape: TreeShape,
         reader: &'a dyn VolumeReader,
-        is_base_live: bool,
+        base: Option<Tree>,
+        is_tracked: bool,
     ) -> Result<Source<'a>, VaultError> {
         let size_bytes = shape.size_bytes();
-        let data = reader.data_extents().map_err(|cause| VaultError::SourceRead {
+        let changed = match spec.changed.as_ref().filter(|_| is_tracked && base.is_some()) {
+            Some(changed) => Some(changed_extents(spec, &changed.extents, size_bytes)?),
+            None => None,
+        };
+        // Where changes are known, little is read, and asking for holes would cost more than it saves.
+        let data = match changed {
+            Some(_) => Ok(vec![(0, size_bytes)]),
+            None => reader.data_extents(),
+        };
+        let data = data.map_err(|cause| VaultError::SourceRead {
             volume_id: spec.volume_id.clone(),
             offset: 0,
             length: size_bytes,
             cause,
         })?;
-        let changed = spec.changed.as_ref().filter(|_| is_base_live);
-        let changed = changed.map(|changed| normal_extents(changed.extents.clone(), size_bytes));
-        Ok(Source { spec, shape, reader, data: normal_extents(data, size_bytes), changed })
+        Ok(Source { spec, shape, base, reader, data: normal_extents(data, size_bytes), changed })
     }
 
-    fn segment(
-        &self,
-        index: u64,
-        buffer: &mut dyn FnMut() -> Option<Vec<u8>>,
-    ) -> Result<Option<Segment>, VaultError> {
-        let segment_bytes = u64::from(self.shape.segment_bytes());
-        let start = index * segment_bytes;
-        let end = (start + segment_bytes).min(self.shape.size_bytes());
-        if self.changed.as_ref().is_some_and(|changed| overlaps(changed, start, end).next().is_none()) {
-            return Ok(Some(Segment::Kept));
+    /// True when nothing changed since the base: its tree is the tree.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.changed.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// True when changes since the base are known, so that all else is kept unread.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.changed.is_some()
+    }
+
+    /// Where a segment lies: offset and length.
+    pub(super) fn extent(&self, segment_index: u64) -> (u64, u64) {
+        self.shape.extent(NodePlace { level: 0, index: segment_index })
+    }
+
+    /// What a segment needs.
+    pub(super) fn wanted(&self, segment_index: u64) -> Wanted {
+        let (start, length) = self.extent(segment_index);
+        if self.changed.is_some() && !self.has_changed(start, start + length) {
+            return Wanted::Kept;
         }
-        if overlaps(&self.data, start, end).next().is_none() {
-            return Ok(Some(Segment::Hole));
-        }
-        let Some(mut bytes) = buffer() else { return Ok(None) };
-        bytes.resize((end - start) as usize, 0);
-        let mut filled = start;
-        for (data_start, data_end) in overlaps(&self.data, start, end) {
-            bytes[(filled - start) as usize..(data_start - start) as usize].fill(0);
-            self.read(data_start, &mut bytes[(data_start - start) as usize..(data_end - start) as usize])?;
+        if self.is_hole(start, start + length) { Wanted::Hole } else { Wanted::Data }
+    }
+
+    /// True when change tracking names a byte between these offsets.
+    pub(super) fn has_changed(&self, start: u64, end: u64) -> bool {
+        self.changed.as_ref().is_none_or(|changed| overlaps(changed, start, end).next().is_some())
+    }
+
+    /// True when nothing but zeros can lie between these offsets.
+    pub(super) fn is_hole(&self, start: u64, end: u64) -> bool {
+        overlaps(&self.data, start, end).next().is_none()
+    }
+
+    /// Fills `bytes` with what lies at `offset`; holes are not read.
+    pub(super) fn fill(&self, offset: u64, bytes: &mut [u8]) -> Result<(), VaultError> {
+        let end = offset + bytes.len() as u64;
+        let mut filled = offset;
+        for (data_start, data_end) in overlaps(&self.data, offset, end) {
+            bytes[(filled - offset) as usize..(data_start - offset) as usize].fill(0);
+            self.read(data_start, &mut bytes[(data_start - offset) as usize..(data_end - offset) as usize])?;
             filled = data_end;
         }
-        bytes[(filled - start) as usize..].fill(0);
-        Ok(Some(Segment::Data(bytes)))
+        bytes[(filled - offset) as usize..].fill(0);
+        Ok(())
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), VaultError> {
@@ -109,25 +136,22 @@ impl<'a> Source<'a> {
     }
 }
 
-impl<'s, 'a> Segments<'s, 'a> {
-    pub(super) fn new(sources: &'s [Source<'a>]) -> Segments<'s, 'a> {
-        Segments { sources, source_index: 0, segment_index: 0 }
+/// Change tracking that names what the volume does not have is not believed in anything else either.
+fn changed_extents(
+    spec: &VolumeSpec,
+    extents: &[(u64, u64)],
+    size_bytes: u64,
+) -> Result<Vec<(u64, u64)>, VaultError> {
+    let is_inside = |(offset, length): &(u64, u64)| {
+        *length > 0 && offset.checked_add(*length).is_some_and(|end| end <= size_bytes)
+    };
+    if !extents.iter().all(is_inside) {
+        return Err(VaultError::refused(format!(
+            "a changed extent of volume {} lies outside its {size_bytes} bytes, or is empty",
+            spec.volume_id
+        )));
     }
-
-    /// The next segment, read into what `buffer` gives; none at the end, or when `buffer` has no more.
-    pub(super) fn next(
-        &mut self,
-        buffer: &mut dyn FnMut() -> Option<Vec<u8>>,
-    ) -> Result<Option<Segment>, VaultError> {
-        while let Some(source) = self.sources.get(self.source_index) {
-            if self.segment_index < source.shape.segment_count() {
-                self.segment_index += 1;
-                return source.segment(self.segment_index - 1, buffer);
-            }
-            (self.source_index, self.segment_index) = (self.source_index + 1, 0);
-        }
-        Ok(None)
-    }
+    Ok(normal_extents(extents.to_vec(), size_bytes))
 }
 
 /// Sorts, clips and merges; what lies outside the volume is nobody's data.
@@ -196,12 +220,13 @@ mod tests {
         }
     }
 
-    fn read(bad: Vec<(u64, u64)>, failures: u32) -> Result<Option<Segment>, VaultError> {
+    fn read(bad: Vec<(u64, u64)>, failures: u32) -> Result<Vec<u8>, VaultError> {
         let reader = Faulty { bad, failures_left: Mutex::new(failures) };
         let spec = VolumeSpec { volume_id: "disk".to_owned(), changed: None };
         let shape = TreeShape::new(64 << 10, 64 << 10, 256).unwrap();
-        let sources = [Source::new(&spec, shape, &reader, false).unwrap()];
-        Segments::new(&sources).next(&mut || Some(vec![7; 10]))
+        let mut bytes = vec![7; 64 << 10];
+        let source = Source::new(&spec, shape, &reader, None, false).unwrap();
+        source.fill(0, &mut bytes).map(|()| bytes)
     }
 
     #[test]
@@ -215,7 +240,6 @@ mod tests {
 
     #[test]
     fn an_error_that_passes_is_over() {
-        let Ok(Some(Segment::Data(bytes))) = read(vec![(9000, 14000)], 1) else { panic!("no data") };
-        assert_eq!(bytes, vec![1; 64 << 10]);
+        assert_eq!(read(vec![(9000, 14000)], 1).unwrap(), vec![1; 64 << 10]);
     }
 }

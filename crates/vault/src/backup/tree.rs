@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::backup::base::Count;
 use crate::backup::segment::{BATCH_BYTES, SegmentDone};
 use crate::error::VaultError;
 use crate::ids::{Address, Epoch, Kind};
@@ -17,10 +18,21 @@ use crate::walk::{LeafFinder, Tree};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     /// Nodes and chunks that the trees name, each as often as it is named, and their stored bytes.
-    pub(super) object_count: u64,
-    pub(super) stored_bytes: u64,
+    pub(super) named: Count,
+    /// What to take off again: the part of the base that the trees do not name any more.
+    pub(super) dropped: Count,
     pub(super) new_chunk_count: u64,
     pub(super) epochs: BTreeSet<Epoch>,
+}
+
+impl Totals {
+    pub(super) fn object_count(&self) -> u64 {
+        self.named.objects.saturating_sub(self.dropped.objects)
+    }
+
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.named.bytes.saturating_sub(self.dropped.bytes)
+    }
 }
 
 /// Seals the nodes of one volume after another.
@@ -30,6 +42,8 @@ pub(super) struct TreeWriter {
     shape: Option<TreeShape>,
     leaf_index: u64,
     base: Option<LeafFinder>,
+    /// False while what the base came to is known, and only the difference is counted.
+    counts_all: bool,
     pub(super) totals: Totals,
 }
 
@@ -40,12 +54,16 @@ struct NodeSealer {
     opener: Opener,
     batch: Batch,
     opened: Vec<u8>,
-    object_count: u64,
-    stored_bytes: u64,
+    count: Count,
 }
 
 impl TreeWriter {
-    pub(super) fn new(operation: &Arc<Operation>) -> Result<TreeWriter, VaultError> {
+    /// A writer of all trees of an item. `base_count`: what the base came to, when every volume of it is
+    /// built on and only the difference is to be counted.
+    pub(super) fn new(
+        operation: &Arc<Operation>,
+        base_count: Option<Count>,
+    ) -> Result<TreeWriter, VaultError> {
         let nodes = NodeSealer {
             operation: operation.clone(),
             keys: operation.core.keys(),
@@ -53,12 +71,11 @@ impl TreeWriter {
             opener: Opener::new()?,
             batch: Batch::default(),
             opened: Vec::new(),
-            object_count: 0,
-            stored_bytes: 0,
+            count: Count::default(),
         };
-        let mut totals = Totals::default();
+        let mut totals = Totals { named: base_count.unwrap_or_default(), ..Totals::default() };
         totals.epochs.insert(nodes.keys.current_epoch());
-        Ok(TreeWriter { nodes, builder: None, shape: None, leaf_index: 0, base: None, totals })
+        Ok(TreeWriter { nodes, builder: None, shape: None, leaf_index: 0, base: None, counts_all: base_count.is_none(), totals })
     }
 
     /// Begins a volume; `base` is its tree in the base, if it may be built on.
@@ -76,10 +93,13 @@ impl TreeWriter {
     /// Takes the next segment's entries; none for a segment that holds nothing.
     pub(super) fn segment(&mut self, done: Option<SegmentDone>) -> Result<(), VaultError> {
         let done = done.unwrap_or_default();
-        self.totals.object_count += done.chunk_count;
-        self.totals.stored_bytes += done.stored_bytes;
+        self.totals.named.add_all(done.named);
+        self.totals.dropped.add_all(done.dropped);
         self.totals.new_chunk_count += done.new_chunk_count;
         self.totals.epochs.extend(done.epochs);
+        if let Some(leaf) = done.kept_leaf {
+            return self.push(leaf);
+        }
         let leaf = match encode_leaf(&done.entries) {
             Some(plaintext) => self.nodes.seal(0, &plaintext)?,
             None => Address::ZERO,
@@ -92,6 +112,10 @@ impl TreeWriter {
         let Some(finder) = &mut self.base else {
             return Err(VaultError::refused("a segment was kept without a base"));
         };
+        if !self.counts_all {
+            let address = finder.address(self.leaf_index)?;
+            return self.push(address);
+        }
         let leaf = finder.leaf(self.leaf_index)?;
         if leaf.address.is_zero() {
             return self.push(Address::ZERO);
@@ -99,9 +123,8 @@ impl TreeWriter {
         let chunks: Vec<Address> =
             leaf.entries.iter().filter(|entry| !entry.is_hole()).map(|entry| entry.address).collect();
         let places = self.nodes.operation.core.locate(Kind::Chunk, &chunks)?;
-        self.totals.object_count += chunks.len() as u64 + 1;
-        self.totals.stored_bytes += places.iter().map(|place| u64::from(place.stored_len)).sum::<u64>();
-        self.totals.stored_bytes += u64::from(leaf.stored_len);
+        places.iter().for_each(|place| self.totals.named.add(place.stored_len));
+        self.totals.named.add(leaf.stored_len);
         self.push(leaf.address)
     }
 
@@ -117,8 +140,11 @@ impl TreeWriter {
         let nodes = &mut self.nodes;
         let builder = self.builder.take().expect("a volume is begun before it ends");
         let root = builder.finish(&mut |level, plaintext| nodes.seal(level, plaintext))?;
-        self.totals.object_count += std::mem::take(&mut nodes.object_count);
-        self.totals.stored_bytes += std::mem::take(&mut nodes.stored_bytes);
+        self.totals.named.add_all(std::mem::take(&mut nodes.count));
+        if let Some(finder) = self.base.as_mut().filter(|_| !self.counts_all) {
+            let lengths = finder.inner_stored_lens()?;
+            lengths.into_iter().for_each(|length| self.totals.dropped.add(length));
+        }
         Ok(Tree { shape: self.shape.take().expect("a volume that began has a shape"), root })
     }
 
@@ -137,8 +163,7 @@ impl NodeSealer {
         let start = self.batch.bytes.len();
         let sealed = self.sealer.seal(keys, Kind::Node, level, plaintext, &mut self.batch.bytes)?;
         let (address, stored_len) = (sealed.address, sealed.stored_len);
-        self.object_count += 1;
-        self.stored_bytes += u64::from(stored_len);
+        self.count.add(stored_len);
         if self.operation.held_addresses(&[address])?[0].is_some() {
             self.batch.bytes.truncate(start);
             return Ok(address);

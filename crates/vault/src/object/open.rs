@@ -2,11 +2,13 @@
 //!
 //! Nothing reaches the caller before the last check passed; the first that fails is the error.
 
+use std::io::Cursor;
+
 use aws_lc_rs::aead::Aad;
 use zeroize::Zeroize;
 
 use crate::error::VaultError;
-use crate::ids::{DomainId, Epoch, Kind};
+use crate::ids::{DedupId, DomainId, Epoch, Kind};
 use crate::keys::KeyRing;
 use crate::object::payload::{self, Payload};
 use crate::object::{Expected, HEADER_BYTES, Header, TAG_BYTES, address_of, aead, is_stored_len_lawful};
@@ -16,6 +18,8 @@ pub struct Opener {
     zstd: zstd::bulk::Decompressor<'static>,
     /// The header's first half, then the decrypted payload: the bytes `s` covers, in one piece.
     scratch: Vec<u8>,
+    /// Where chunks are opened only to be looked at, behind a byte for the mark of their id.
+    plain: Vec<u8>,
 }
 
 impl Opener {
@@ -26,7 +30,7 @@ impl Opener {
     pub fn new() -> Result<Opener, VaultError> {
         let zstd = zstd::bulk::Decompressor::new()
             .map_err(|cause| VaultError::Unavailable { doing: "making a decompressor", cause })?;
-        Ok(Opener { zstd, scratch: Vec::new() })
+        Ok(Opener { zstd, scratch: Vec::new(), plain: Vec::new() })
     }
 
     /// Opens stored bytes into `out`, which is cleared first and stays empty on an error.
@@ -41,11 +45,46 @@ impl Opener {
         out: &mut Vec<u8>,
     ) -> Result<(), VaultError> {
         out.clear();
+        self.open_behind(ring, expected, stored, out)
+    }
+
+    /// Opens stored bytes and appends the plaintext to `out`; on an error `out` is as it was before.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    pub fn open_behind(
+        &mut self,
+        ring: &(impl KeyRing + ?Sized),
+        expected: &Expected,
+        stored: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), VaultError> {
+        let start = out.len();
         let opened = self.open_unguarded(ring, expected, stored, out);
         if opened.is_err() {
-            out.zeroize();
+            out[start..].zeroize();
+            out.truncate(start);
         }
-        opened
+        opened.map(|_| ())
+    }
+
+    /// Opens a chunk that was just sealed and tells the id of what came out, all of it computed anew from
+    /// the stored bytes; the plaintext itself is not kept.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    pub(crate) fn open_to_id(
+        &mut self,
+        ring: &(impl KeyRing + ?Sized),
+        expected: &Expected,
+        stored: &[u8],
+    ) -> Result<Option<DedupId>, VaultError> {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        plain.push(0);
+        let id = self.open_unguarded(ring, expected, stored, &mut plain);
+        self.plain = plain;
+        id
     }
 
     fn open_unguarded(
@@ -54,7 +93,7 @@ impl Opener {
         expected: &Expected,
         stored: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), VaultError> {
+    ) -> Result<Option<DedupId>, VaultError> {
         let corrupt = |why| VaultError::Corrupt { address: expected.address, why };
         let header = check_outside(expected, stored).map_err(corrupt)?;
         let keys = ring.object_keys(header.kind, header.domain, header.epoch)?;
@@ -74,22 +113,24 @@ impl Opener {
         let covered = &self.scratch[..covered_len];
         let payload =
             payload::parse(header.kind, header.pad, expected.plain_len, &covered[32..]).map_err(corrupt)?;
+        let start = out.len();
         decompress(&mut self.zstd, &header, &payload, out).map_err(corrupt)?;
-        match expected.check {
-            Some(check) => {
-                let id = ring
-                    .dedup_id(out)
-                    .ok_or(VaultError::KeyMissing { domain: header.domain, epoch: header.epoch })?;
-                if id.check() != check {
-                    return Err(corrupt("the plaintext is not the one its leaf lists"));
-                }
-            }
-            None if *blake3::keyed_hash(keys.siv(), covered).as_bytes() != header.s => {
-                return Err(corrupt("the synthetic value does not belong to the contents"));
-            }
-            None => {}
+        let Some(check) = expected.check else {
+            return match *blake3::keyed_hash(keys.siv(), covered).as_bytes() == header.s {
+                true => Ok(None),
+                false => Err(corrupt("the synthetic value does not belong to the contents")),
+            };
+        };
+        // The byte in front, where there is one, is lent for the mark that the id begins with.
+        let id = match start.checked_sub(1) {
+            Some(front) => ring.dedup_id_framed(&mut out[front..]),
+            None => ring.dedup_id(out),
+        };
+        let id = id.ok_or(VaultError::KeyMissing { domain: header.domain, epoch: header.epoch })?;
+        if id.check() != check {
+            return Err(corrupt("the plaintext is not the one its leaf lists"));
         }
-        Ok(())
+        Ok(Some(id))
     }
 }
 
@@ -132,8 +173,12 @@ fn decompress(
         return Ok(());
     }
     payload::check_frame(header.kind, payload)?;
+    let start = out.len();
     out.reserve(payload.plain_len as usize);
-    match zstd.decompress_to_buffer(payload.body, out) {
+    // The room that was reserved may be longer, so the decompressor is told its end by the length below.
+    let mut cursor = Cursor::new(&mut *out);
+    cursor.set_position(start as u64);
+    match zstd.decompress_to_buffer(payload.body, &mut cursor) {
         Ok(length) if length == payload.plain_len as usize => Ok(()),
         _ => Err("the body does not decompress to the stated length"),
     }

@@ -8,16 +8,18 @@ use crate::crash;
 use crate::cut::is_zero;
 use crate::error::VaultError;
 use crate::ids::{Address, Kind};
+use crate::index::Place;
 use crate::keys::DomainKeys;
 use crate::object::{Expected, Header, Opener, address_of};
 use crate::progress::Progress;
-use crate::restore::chunk_addresses;
 use crate::tree::LeafEntry;
 use crate::vault::Core;
 use crate::walk::{Leaf, NodeAt, Tree, Visitor, walk};
 
-/// Stored bytes fetched at once, and plain bytes handed on at once.
+/// Stored bytes fetched at once.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
+/// Plain bytes handed on at once: few enough to be still in a core's own cache.
+const RUN_BYTES: usize = 1 << 20;
 
 /// A segment to be read, or a run of segments that hold nothing (no entries).
 pub(super) struct LeafJob {
@@ -48,7 +50,7 @@ pub(super) fn each_leaf(
         let mut sink = |job: LeafJob| handle(&mut reader, &job);
         return walk_disk(core, tree, progress, &mut sink);
     }
-    let each = 3 * u64::from(tree.shape.segment_bytes());
+    let each = 2 * GROUP_BYTES_MAX + 2 * RUN_BYTES as u64;
     let workers = (core.settings.memory_bytes_max / each).clamp(1, threads as u64);
     // A job is small: its bytes are fetched by the worker that takes it.
     let (jobs, jobs_taken) = bounded::<LeafJob>(2 * threads);
@@ -145,19 +147,26 @@ pub(super) struct LeafReader {
     core: Arc<Core>,
     keys: Arc<DomainKeys>,
     opener: Opener,
-    opened: Vec<u8>,
+    run: Run,
+}
+
+/// Entries fetched together: of those that name a chunk, address and place.
+struct Group<'e> {
+    entries: &'e [LeafEntry],
+    addresses: Vec<Address>,
+    places: Vec<Place>,
 }
 
 /// Plain bytes that lie together on the disk, until they are handed on.
-#[derive(Default)]
 struct Run {
     offset: u64,
+    /// A spare byte, which opening a chunk behind it needs, then the bytes.
     bytes: Vec<u8>,
 }
 
 impl LeafReader {
     fn new(core: &Arc<Core>) -> Result<LeafReader, VaultError> {
-        Ok(LeafReader { core: core.clone(), keys: core.keys(), opener: Opener::new()?, opened: Vec::new() })
+        Ok(LeafReader { core: core.clone(), keys: core.keys(), opener: Opener::new()?, run: Run::new() })
     }
 
     /// Opens all chunks of a leaf and hands on what the disk holds, in order; zeros come as holes.
@@ -172,28 +181,29 @@ impl LeafReader {
             return Ok(0);
         }
         let mut stored_bytes = 0;
-        let mut run = Run { offset: job.offset, ..Run::default() };
+        self.run.begin_at(job.offset);
         for group in self.groups(&job.entries)? {
-            let addresses: Vec<Address> =
-                group.iter().filter(|entry| !entry.is_hole()).map(|entry| entry.address).collect();
-            let mut stored = self.core.fetch(Kind::Chunk, &addresses)?.into_iter();
-            for entry in group {
+            let mut stored = self.core.fetch_from(&group.places, &group.addresses)?.into_iter();
+            for entry in group.entries {
                 if entry.is_hole() {
-                    run.end_with_hole(u64::from(entry.plain_len), take)?;
+                    self.run.end_with_hole(u64::from(entry.plain_len), take)?;
                     continue;
                 }
                 let stored = stored.next().expect("every chunk of the group was fetched");
                 let expected = Expected::chunk(entry.address, entry.plain_len, entry.check);
-                self.opener.open(self.keys.as_ref(), &expected, stored.bytes(), &mut self.opened)?;
+                let start = self.run.bytes.len();
+                let (keys, run) = (self.keys.as_ref(), &mut self.run.bytes);
+                self.opener.open_behind(keys, &expected, stored.bytes(), run)?;
                 stored_bytes += stored.bytes().len() as u64;
-                if is_zero(&self.opened) {
-                    run.end_with_hole(u64::from(entry.plain_len), take)?;
-                } else {
-                    run.push(&self.opened, take)?;
+                if is_zero(&self.run.bytes[start..]) {
+                    self.run.bytes.truncate(start);
+                    self.run.end_with_hole(u64::from(entry.plain_len), take)?;
+                } else if self.run.bytes.len() > RUN_BYTES {
+                    self.run.end(take)?;
                 }
             }
         }
-        run.end(take)?;
+        self.run.end(take)?;
         Ok(stored_bytes)
     }
 
@@ -201,9 +211,8 @@ impl LeafReader {
     pub(super) fn check_addresses(&mut self, job: &LeafJob) -> Result<u64, VaultError> {
         let mut bytes = 0;
         for group in self.groups(&job.entries)? {
-            let group_job = LeafJob { offset: 0, length: 0, entries: group.to_vec() };
-            let addresses = chunk_addresses(&group_job);
-            for (address, stored) in addresses.iter().zip(self.core.fetch(Kind::Chunk, &addresses)?) {
+            let stored = self.core.fetch_from(&group.places, &group.addresses)?;
+            for (address, stored) in group.addresses.iter().zip(stored) {
                 check_stored(&self.keys, *address, stored.bytes())?;
                 bytes += stored.bytes().len() as u64;
             }
@@ -212,21 +221,27 @@ impl LeafReader {
     }
 
     /// Splits entries so that the stored bytes of each group are bounded.
-    fn groups<'e>(&self, entries: &'e [LeafEntry]) -> Result<Vec<&'e [LeafEntry]>, VaultError> {
+    fn groups<'e>(&self, entries: &'e [LeafEntry]) -> Result<Vec<Group<'e>>, VaultError> {
         let addresses: Vec<Address> =
             entries.iter().filter(|entry| !entry.is_hole()).map(|entry| entry.address).collect();
         let mut places = self.core.locate(Kind::Chunk, &addresses)?.into_iter();
         let (mut groups, mut start, mut bytes) = (Vec::new(), 0, 0);
+        let (mut group_addresses, mut group_places) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
-            let stored_len =
-                if entry.is_hole() { 0 } else { places.next().map_or(0, |place| place.stored_len) };
-            if bytes + u64::from(stored_len) > GROUP_BYTES_MAX && index > start {
-                groups.push(&entries[start..index]);
+            let Some(place) = (!entry.is_hole()).then(|| places.next()).flatten() else { continue };
+            if bytes + u64::from(place.stored_len) > GROUP_BYTES_MAX && index > start {
+                groups.push(Group {
+                    entries: &entries[start..index],
+                    addresses: std::mem::take(&mut group_addresses),
+                    places: std::mem::take(&mut group_places),
+                });
                 (start, bytes) = (index, 0);
             }
-            bytes += u64::from(stored_len);
+            bytes += u64::from(place.stored_len);
+            group_addresses.push(entry.address);
+            group_places.push(place);
         }
-        groups.push(&entries[start..]);
+        groups.push(Group { entries: &entries[start..], addresses: group_addresses, places: group_places });
         Ok(groups)
     }
 }
@@ -245,22 +260,23 @@ fn check_stored(keys: &DomainKeys, address: Address, stored: &[u8]) -> Result<()
 }
 
 impl Run {
-    fn push(
-        &mut self,
-        bytes: &[u8],
-        take: &mut dyn FnMut(Part<'_>) -> Result<(), VaultError>,
-    ) -> Result<(), VaultError> {
-        self.bytes.extend_from_slice(bytes);
-        if self.bytes.len() as u64 >= GROUP_BYTES_MAX { self.end(take) } else { Ok(()) }
+    fn new() -> Run {
+        Run { offset: 0, bytes: vec![0] }
+    }
+
+    fn begin_at(&mut self, offset: u64) {
+        self.offset = offset;
+        self.bytes.truncate(1);
     }
 
     fn end(&mut self, take: &mut dyn FnMut(Part<'_>) -> Result<(), VaultError>) -> Result<(), VaultError> {
-        if self.bytes.is_empty() {
+        let bytes = &self.bytes[1..];
+        if bytes.is_empty() {
             return Ok(());
         }
-        take(Part::Data { offset: self.offset, bytes: &self.bytes })?;
-        self.offset += self.bytes.len() as u64;
-        self.bytes.clear();
+        take(Part::Data { offset: self.offset, bytes })?;
+        self.offset += bytes.len() as u64;
+        self.bytes.truncate(1);
         Ok(())
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn settings(threads: u32) -> VaultSettings {
         memory_bytes_max: 1 << 20,
         pack_bytes_target: 64 << 10,
         pack_object_count_max: 1000,
+        opens_before_storing: true,
         index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
     }
 }

@@ -1,6 +1,7 @@
-//! Our own surface, `/antipode/v1`: servers, grants, regions, and progress in bytes, which the
+//! Our own surface, `/antipode/v1`: servers, backups by change tracking, grants, regions, and progress in bytes, which the
 //! inherited bodies have no room for. Same error body; the status follows the kind of the error.
 
+pub(crate) mod backups;
 pub(crate) mod grants;
 pub(crate) mod progress;
 pub(crate) mod regions;

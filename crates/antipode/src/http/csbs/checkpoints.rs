@@ -107,6 +107,7 @@ fn read_protect(body: &Value, resource_id: ResourceId) -> Reading<ProtectOrder> 
         incremental: protect.field("incremental").optional(|field| field.boolean())?.unwrap_or(true),
         tags: protect.field("tags").optional(Field::tags)?.unwrap_or_default(),
         excluded_volumes,
+        changes: None,
     })
 }
 

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Prepares the programs that bench/compare.py measures Antipode against, and prints their versions.
+#
+#   bench/peers.sh DIRECTORY
+#
+# restic from Debian, rustic and bupstash by cargo, borg by pip (the newest 2.0 beta that builds here, else the newest
+# stable). Looks first and installs only what is missing. What cannot be had is said, and left out of the comparison.
+set -uo pipefail
+
+directory=${1:?usage: bench/peers.sh DIRECTORY}
+mkdir -p "$directory"
+directory=$(cd "$directory" && pwd)
+export CARGO_TARGET_DIR=$directory/cargo-target
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+has() { command -v "$1" >/dev/null 2>&1; }
+missing() { echo "peers: $1 could not be installed here: $2"; }
+
+packages=()
+has restic || packages+=(restic)
+for package in pkg-config libsodium-dev libssl-dev libacl1-dev liblz4-dev libxxhash-dev libzstd-dev; do
+    dpkg -s "$package" >/dev/null 2>&1 || packages+=("$package")
+done
+if [ ${#packages[@]} != 0 ]; then
+    as_root apt-get -qq update && as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install "${packages[@]}" >/dev/null ||
+        missing "${packages[*]}" "see apt-get"
+fi
+
+by_cargo() {
+    local program=$1
+    shift
+    [ -x "$directory/bin/$program" ] && return
+    nice cargo install --locked --quiet --root "$directory" "$@" >"$directory/$program.log" 2>&1 ||
+        missing "$program" "see $directory/$program.log"
+}
+by_cargo rustic --no-default-features rustic-rs
+by_cargo bupstash bupstash
+
+if [ ! -x "$directory/borg/bin/borg" ]; then
+    python3 -m venv "$directory/borg"
+    pip="nice $directory/borg/bin/pip install --quiet"
+    $pip --pre 'borgbackup>=2.0.0b1' >"$directory/borg-2.log" 2>&1 || $pip 'borgbackup<2' >"$directory/borg-1.log" 2>&1 ||
+        missing borg "see $directory/borg-1.log"
+fi
+
+has restic && restic version
+[ -x "$directory/bin/rustic" ] && "$directory/bin/rustic" --version
+[ -x "$directory/bin/bupstash" ] && "$directory/bin/bupstash" --version
+[ -x "$directory/borg/bin/borg" ] && "$directory/borg/bin/borg" --version
+exit 0

@@ -1,0 +1,158 @@
+"""One Antipode region for measurements: `antipode serve` on loopback, driven through its API.
+
+A time is taken from before the API call is sent until the item is seen `available` (the restore: `success`), which the
+service says only when everything is synced. Standard library only.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+PROVIDER = "fc4d5750-22e7-4798-8a46-f48f62c4c1da"
+PATIENCE_SECONDS = 900
+POLL_SECONDS = 0.002
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def folder_bytes(folder):
+    """What a folder's files hold, every file counted, by length."""
+    return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
+
+
+class Region:
+    """A running region with one server `bench` whose disks lie in `sources`."""
+
+    def __init__(self, binary, folder, sources, targets, disks, opens_before_storing=True):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True)
+        password = self.folder / "password"
+        password.write_text("a password for measurements only\n")
+        port = free_port()
+        init = [binary, "init", "--region", "bench", "--dir", self.folder / "region", "--source-root", sources,
+                "--source-root", targets, "--password-file", password, "--api-listen", f"127.0.0.1:{port}",
+                "--peer-listen", f"127.0.0.1:{free_port()}", "--waive-kit", "bench"]
+        subprocess.run(init, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        config = self.folder / "region" / "antipode.toml"
+        if not opens_before_storing:
+            text = config.read_text()
+            written = text.replace("#: opens_before_storing = true", "opens_before_storing = false")
+            assert written != text, "the configuration has no such key"
+            config.write_text(written)
+        log = open(self.folder / "serve.log", "w", encoding="utf-8")
+        self.process = subprocess.Popen([binary, "serve", "--config", config], stdout=log, stderr=log)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._wait_until_ready()
+        self.token, self.project = self._log_in(password.read_text().strip())
+        self.store = self.folder / "region" / "data" / "store"
+        self.server = self._add_server("bench", sources, disks)
+        self.target = self._add_server("target", targets, disks[:1])
+        self.disks = disks
+
+    def _wait_until_ready(self):
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if self.call("GET", "/readyz", raw=True)[0] == 200:
+                    return
+            except OSError:
+                self.connection.close()
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"the region did not start, see {self.folder}/serve.log")
+            time.sleep(0.05)
+
+    def call(self, method, path, body=None, raw=False):
+        headers = {"Content-Type": "application/json"}
+        if getattr(self, "token", None):
+            headers["X-Auth-Token"] = self.token
+        self.connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if raw:
+            return answer.status, answer.headers, content
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {path}: {answer.status} {content.decode(errors='replace')}")
+        return json.loads(content)
+
+    def _log_in(self, password):
+        user = {"name": "admin", "password": password, "domain": {"id": "default"}}
+        auth = {"identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": {"name": "bench", "domain": {"id": "default"}}}}
+        status, headers, content = self.call("POST", "/identity/v3/auth/tokens", {"auth": auth}, raw=True)
+        assert status < 300, content
+        return headers["X-Subject-Token"], json.loads(content)["token"]["project"]["id"]
+
+    def _add_server(self, name, folder, disks):
+        volumes = [{"id": f"{name}-{disk}", "name": disk, "path": str(pathlib.Path(folder) / f"{disk}.raw"),
+                    "format": "raw"} for disk in disks]
+        server = {"id": name, "name": name, "project_id": self.project, "volumes": volumes}
+        self.call("POST", "/antipode/v1/servers", {"server": server})
+        return name
+
+    def _wait(self, path, wrapper, good, bad):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            body = self.call("GET", path)[wrapper]
+            if body["status"] == good:
+                return body
+            if body["status"] in bad or time.monotonic() > deadline:
+                raise RuntimeError(f"{path}: {body}")
+            time.sleep(POLL_SECONDS)
+
+    def back_up(self, changes=None):
+        """Backs up the server; returns the item's id and the seconds. `changes`: (since, {disk: extents})."""
+        backup = {}
+        if changes:
+            since, extents = changes
+            volumes = [{"id": f"bench-{disk}", "extents": [{"offset": offset, "length": length}
+                        for offset, length in listed]} for disk, listed in extents.items()]
+            backup["changes"] = {"since": since, "volumes": volumes}
+        start = time.perf_counter()
+        answer = self.call("POST", f"/antipode/v1/servers/{self.server}/backups", {"backup": backup})
+        item = answer["backup"]["checkpoint_item_id"]
+        self._wait(f"/antipode/v1/checkpoint_items/{item}", "checkpoint_item", "available", ["error"])
+        return item, time.perf_counter() - start
+
+    def restore(self, item):
+        """Restores the first disk of an item; returns the seconds."""
+        shown = self.call("GET", f"/v1/{self.project}/checkpoint_items/{item}")["checkpoint_item"]
+        backups = {backup["source_volume_id"]: backup["id"] for backup in shown["extend_info"]["volume_backups"]}
+        disk = self.disks[0]
+        volumes = [{"backup_id": backups[f"bench-{disk}"], "volume_id": f"target-{disk}"}]
+        order = {"restore": {"checkpoint_id": shown["checkpoint_id"], "provider_id": PROVIDER, "parameters": {
+            "checkpoint_item_id": item, "power_on": False,
+            "targets": {"server_id": self.target, "volumes": volumes}}}}
+        start = time.perf_counter()
+        restore = self.call("POST", f"/v1/{self.project}/restores", order)["restore"]["id"]
+        self._wait(f"/antipode/v1/restores/{restore}", "restore", "success", ["fail"])
+        return time.perf_counter() - start
+
+    def list_items(self):
+        """Lists a page of items; returns the seconds."""
+        start = time.perf_counter()
+        self.call("GET", f"/v1/{self.project}/checkpoint_items?limit=50")
+        return time.perf_counter() - start
+
+    def peak_mib(self):
+        """The most memory the process had since the last call."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="utf-8")
+        return int(peak.split()[1]) / 1024
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
