@@ -5,7 +5,9 @@
 #   make test         format, lints and every test, suite by suite, each with a budget in minutes
 #   make lint fmt     check, or repair, the format; lints
 #   make docs         the documentation of the crates, warnings are errors
-#   make bench        the measurements of bench/, repeated
+#   make bench-peers  restic, rustic, borg and bupstash, for comparison
+#   make bench        Antipode and its peers on the same disks, five rounds: bench/README.md
+#   make bench-cut    the sweep of how disks are cut: docs/rfd/0002
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
 #   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
 #   make hostile-long CASES=100000   damaged stores: nothing unnoticed, nothing restored wrong
@@ -21,11 +23,12 @@ EXECUTIONS ?= 1000000
 # More arguments for `antipode demo` and for the bench scripts.
 DEMO_ARGS ?=
 BENCH_DIR ?= $(TARGET)/bench
+BENCH_ARGS ?=
 
 export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 
-.PHONY: demo test lint fmt bench docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench bench-peers bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -47,9 +50,18 @@ docs: prepare-build
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	@echo "documentation: $(TARGET)/doc"
 
-bench: prepare-test
+bench-peers: prepare-test
+	bench/peers.sh $(BENCH_DIR)/peers
+
+bench: bench-peers
+	cargo build --locked --release --package antipode --bin antipode
+	bench/dataset.sh $(BENCH_DIR)/data
+	nice -n -5 bench/compare.py --antipode $(TARGET)/release/antipode --data $(BENCH_DIR)/data \
+		--peers $(BENCH_DIR)/peers --work $(BENCH_DIR)/work --output $(BENCH_DIR)/figures.json $(BENCH_ARGS)
+
+bench-cut: prepare-test
 	@mkdir -p $(BENCH_DIR)
-	@set -e; for script in bench/*.sh; do echo "== $$script"; $$script $(BENCH_DIR)/$$(basename $$script .sh); done
+	bench/sweep.sh $(BENCH_DIR)/sweep
 
 kill-rounds: prepare-test
 	@ANTIPODE_KILL_ROUNDS=$(ROUNDS) python3 tools/suites.py kill-rounds

@@ -217,7 +217,13 @@ pub struct Work {
 
 impl Default for Work {
     fn default() -> Work {
-        Work { backups_max: 1, restores_max: 1, replications_max: 2, seal_threads: 0, opens_before_storing: true }
+        Work {
+            backups_max: 1,
+            restores_max: 1,
+            replications_max: 2,
+            seal_threads: 0,
+            opens_before_storing: true,
+        }
     }
 }
 

@@ -224,10 +224,8 @@ pub(crate) fn catalog_url(config: &Config) -> Result<String, StartError> {
 }
 
 fn vault_settings(config: &Config) -> VaultSettings {
-    let defaults = VaultSettings {
-        opens_before_storing: config.work.opens_before_storing,
-        ..VaultSettings::default()
-    };
+    let defaults =
+        VaultSettings { opens_before_storing: config.work.opens_before_storing, ..VaultSettings::default() };
     match config.work.seal_threads {
         0 => defaults,
         threads => VaultSettings { threads: threads.max(2), ..defaults },

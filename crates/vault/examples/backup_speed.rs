@@ -151,7 +151,8 @@ fn processor_seconds() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     // The kernel counts in hundredths of a second, on every machine that Rust's std runs on.
-    let seconds = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0) / 100.0;
+    let seconds =
+        |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0) / 100.0;
     (seconds(11), seconds(12))
 }
 
@@ -194,8 +195,7 @@ fn main() {
         let since = order.bases.first().copied();
         let changed = extents.and_then(|extents| Some(Changed { since: since?, extents }));
         let spec = VolumeSpec { volume_id: "disk".to_owned(), changed };
-        let backed_up =
-            timed(what, || vault.backup(&order, &[(spec, disk)], &NoProgress).unwrap());
+        let backed_up = timed(what, || vault.backup(&order, &[(spec, disk)], &NoProgress).unwrap());
         let (bytes, chunks) = (backed_up.new_stored_bytes, backed_up.new_chunk_count);
         println!("  {:.1} MiB stored, {chunks} chunks sealed", bytes as f64 / f64::from(1 << 20));
         ledger.publish(order.operation, backed_up.manifest.digest());
@@ -209,9 +209,7 @@ fn main() {
     }
     let last = back_up("next once more, whole read", &next, order(3, vec![base]), None);
     back_up("nothing changed, known", &next, order(4, vec![last]), Some(Vec::new()));
-    timed("verify, opened", || {
-        vault.verify_item(last, VerifyLevel::Opened, &NoProgress).unwrap()
-    });
+    timed("verify, opened", || vault.verify_item(last, VerifyLevel::Opened, &NoProgress).unwrap());
     timed("restore", || {
         let file = File::create(folder.path().join("restored")).unwrap();
         file.set_len(size_bytes).unwrap();

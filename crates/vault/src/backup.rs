@@ -203,7 +203,8 @@ impl Vault {
             let tree = trees.filter(|(id, tree)| *id == spec.volume_id && tree.shape == shape);
             let tree = tree.map(|(_, tree)| *tree).next();
             let since = spec.changed.as_ref().map(|changed| changed.since);
-            let is_tracked = believes_tracking && since.is_some() && since == base.as_ref().map(|base| base.digest);
+            let is_tracked =
+                believes_tracking && since.is_some() && since == base.as_ref().map(|base| base.digest);
             sources.push(Source::new(spec, shape, *reader, tree, is_tracked)?);
         }
         let is_tracked = !sources.is_empty() && sources.iter().all(Source::is_tracked);

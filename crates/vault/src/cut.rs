@@ -214,7 +214,11 @@ impl Cutter {
     pub fn cut(&mut self, segment: &[u8], pieces: &mut Vec<Piece>) {
         pieces.clear();
         let mut cursor = CutCursor::at(0);
-        self.advance(&CutWindow { bytes: segment, offset: 0, segment_len: segment.len() }, &mut cursor, pieces);
+        self.advance(
+            &CutWindow { bytes: segment, offset: 0, segment_len: segment.len() },
+            &mut cursor,
+            pieces,
+        );
     }
 
     /// Cuts on from where `cursor` stands, as far as the window lets it be sure, and appends the pieces

@@ -265,3 +265,43 @@ async fn a_disk_can_be_left_out() {
     let order = json!({ "protect": { "extra_info": { "exclude_volumes": [volume] } } });
     world.a.admin.post_v1(&protect_path(&server), &order).await.refuses(400, "CSBS.6007", &server);
 }
+
+#[tokio::test]
+async fn a_backup_with_known_changes_adds_what_they_name_and_a_bad_list_is_refused() {
+    let world = World::apart().await;
+    let region = &world.a;
+    let server = region.server("db1").await;
+    let path = format!("/antipode/v1/servers/{server}/backups");
+    let first = region.admin.post(&path, &json!({ "backup": { "name": "first" } })).await;
+    assert_eq!(first.status, 202, "{}", first.body);
+    region.work().await;
+    let first = first.text("backup.checkpoint_item_id");
+    assert_eq!(region.item(&first).await["status"], "available");
+
+    let shown = region.admin.get(&format!("/antipode/v1/servers/{server}")).await;
+    let volume = shown.body["server"]["volumes"][0]["id"].as_str().unwrap().to_owned();
+    let order = |volume: &str, extents: Value| {
+        let volumes = json!([{ "id": volume, "extents": extents }]);
+        json!({ "backup": { "changes": { "since": first, "volumes": volumes } } })
+    };
+    let extent = |offset: i64, length: i64| json!([{ "offset": offset, "length": length }]);
+    for (body, named) in [
+        (order(&volume, extent(-1, 4096)), "offset"),
+        (order(&volume, extent(0, 0)), "changes"),
+        (order(&volume, extent(i64::MAX, 4096)), "changes"),
+        (order("another", extent(0, 4096)), "changes"),
+        (json!({ "backup": { "changes": { "volumes": [] } } }), "since"),
+    ] {
+        let refused = region.admin.post(&path, &body).await;
+        assert!(
+            refused.status == 400 && refused.body.to_string().contains(named),
+            "{body}: {}",
+            refused.body
+        );
+    }
+    let same = region.admin.post(&path, &order(&volume, json!([]))).await;
+    region.work().await;
+    let shown = format!("/antipode/v1/checkpoint_items/{}", same.text("backup.checkpoint_item_id"));
+    let item = region.admin.get(&shown).await.body["checkpoint_item"].clone();
+    assert_eq!((&item["status"], &item["added_bytes"]), (&json!("available"), &json!(0)));
+}

@@ -94,7 +94,8 @@ pub(crate) fn write_log(file: &Path, mib: u64) -> Result<(), AnyError> {
         let unit = UNITS[chance.below(6) as usize];
         let sentence = SENTENCES[chance.below(5) as usize];
         let (number, id) = (chance.below(100_000), chance.below(u64::MAX));
-        let line = format!("{milliseconds} host1 {unit}[{}]: {sentence}{number} id={id:016x}\n", number % 977);
+        let line =
+            format!("{milliseconds} host1 {unit}[{}]: {sentence}{number} id={id:016x}\n", number % 977);
         output.write_all(line.as_bytes())?;
         written += line.len() as u64;
     }
@@ -131,7 +132,12 @@ pub(crate) fn write_extents(before: &Path, after: &Path, granularity: usize) -> 
 /// Copies a disk (its holes stay holes) and changes `per_mille` of its non-zero blocks in place: four of five changed
 /// blocks lie in a twentieth of the areas of 1 MiB, in runs of 1 to 16 blocks; the rest lies anywhere, in runs of 1 to
 /// 4. A quarter of a changed block becomes new text.
-pub(crate) fn change_blocks(source: &Path, destination: &Path, per_mille: u64, seed: &str) -> Result<(), AnyError> {
+pub(crate) fn change_blocks(
+    source: &Path,
+    destination: &Path,
+    per_mille: u64,
+    seed: &str,
+) -> Result<(), AnyError> {
     let status =
         std::process::Command::new("cp").arg("--sparse=always").args([source, destination]).status()?;
     if !status.success() {

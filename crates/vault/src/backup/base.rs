@@ -149,14 +149,6 @@ impl BaseLeaf {
         self.entries[index].stored_len = Some(place.stored_len);
         Ok(place.stored_len)
     }
-
-    /// What all chunks come to; every one has to be looked up before.
-    pub(super) fn whole_count(&self) -> Count {
-        let mut count = Count::default();
-        self.entries.iter().filter_map(|entry| entry.stored_len).for_each(|length| count.add(length));
-        count.add(self.stored_len);
-        count
-    }
 }
 
 #[cfg(test)]

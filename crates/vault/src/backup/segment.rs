@@ -178,7 +178,7 @@ impl SegmentWorker {
             done.kept_leaf = Some(leaf.address);
             done.entries.clear();
             match open.job.counts_all {
-                true => done.named = leaf.whole_count(),
+                true => done.named.add(leaf.stored_len),
                 false => done.named = Count::default(),
             }
             return Ok(());

@@ -75,7 +75,15 @@ impl TreeWriter {
         };
         let mut totals = Totals { named: base_count.unwrap_or_default(), ..Totals::default() };
         totals.epochs.insert(nodes.keys.current_epoch());
-        Ok(TreeWriter { nodes, builder: None, shape: None, leaf_index: 0, base: None, counts_all: base_count.is_none(), totals })
+        Ok(TreeWriter {
+            nodes,
+            builder: None,
+            shape: None,
+            leaf_index: 0,
+            base: None,
+            counts_all: base_count.is_none(),
+            totals,
+        })
     }
 
     /// Begins a volume; `base` is its tree in the base, if it may be built on.
