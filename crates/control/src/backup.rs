@@ -139,8 +139,8 @@ impl Control {
         let since = since.filter(|since| since.resource_id == item.resource_id);
         let since = since.and_then(|since| since.manifest_digest).map(ManifestDigest);
         let changed = |volume: &VolumeBackup| {
-            let tracked = changes.iter().flat_map(|changes| &changes.volumes);
-            let tracked = tracked.filter(|tracked| tracked.volume_id == volume.volume_id).last()?;
+            let mut tracked = changes.iter().flat_map(|changes| &changes.volumes);
+            let tracked = tracked.find(|tracked| tracked.volume_id == volume.volume_id)?;
             Some(Changed { since: since?, extents: tracked.extents.clone() })
         };
         let spec = |volume: &VolumeBackup| VolumeSpec {

@@ -129,18 +129,17 @@ impl Vault {
         };
         core.keys().secrets()?;
         let started_ms = core.clock.now_ms();
-        let Begun { operation, base, .. } =
-            Operation::begin(core, order.operation, order.bases.iter().copied())?;
-        let planned = self.plan(&operation, base, volumes, progress, true)?;
-        let ran = match planned.work.run() {
-            Err(error @ (VaultError::Missing { .. } | VaultError::Corrupt { .. })) if planned.is_tracked => {
-                // The base is damaged, so nothing may be kept unread because of it.
-                tracing::warn!(%error, "the base of a backup is damaged; everything is read");
-                self.plan(&operation, base, volumes, progress, false)?.work.run()
-            }
-            ran => ran,
-        };
-        let Trees { trees, totals } = ran?;
+        let Ran { operation, base, base_epochs, trees: Trees { trees, totals } } =
+            match self.run(order, volumes, progress, true) {
+                Err(error @ (VaultError::Missing { .. } | VaultError::Corrupt { .. }))
+                    if volumes.iter().any(|(spec, _)| spec.changed.is_some()) =>
+                {
+                    // The base is damaged, so nothing may be kept unread because of it.
+                    tracing::warn!(%error, "the base of a backup is damaged; everything is read");
+                    self.run(order, volumes, progress, false)?
+                }
+                ran => ran?,
+            };
 
         let listed = volumes.iter().zip(&trees).map(|((spec, _), tree)| ManifestVolume {
             volume_id: spec.volume_id.clone(),
@@ -160,7 +159,7 @@ impl Vault {
             incarnation: core.incarnation,
             sequence: order.sequence,
             previous: order.previous,
-            epochs: totals.epochs.iter().copied().chain(planned.base_epochs).collect(),
+            epochs: totals.epochs.iter().copied().chain(base_epochs).collect(),
             object_count: totals.object_count(),
             stored_bytes: totals.stored_bytes(),
             body: &body,
@@ -179,6 +178,22 @@ impl Vault {
             new_chunk_count: totals.new_chunk_count,
             manifest,
         })
+    }
+
+    /// Opens the operation and stores everything below the manifest. A second run takes up the operation
+    /// anew: what the first had on its way into packs is forgotten with it.
+    fn run(
+        &self,
+        order: &BackupOrder,
+        volumes: &[(VolumeSpec, &dyn VolumeReader)],
+        progress: &dyn Progress,
+        believes_tracking: bool,
+    ) -> Result<Ran, VaultError> {
+        let Begun { operation, base, .. } =
+            Operation::begin(&self.core, order.operation, order.bases.iter().copied())?;
+        let planned = self.plan(&operation, base, volumes, progress, believes_tracking)?;
+        let trees = planned.work.run()?;
+        Ok(Ran { operation, base, base_epochs: planned.base_epochs, trees })
     }
 
     /// Decides what of the base may be built on, and what may be kept unread. `believes_tracking`: false
@@ -210,11 +225,10 @@ impl Vault {
         let is_tracked = !sources.is_empty() && sources.iter().all(Source::is_tracked);
         let is_same_item = base.as_ref().is_some_and(|base| base.trees.len() == sources.len());
         let base_count = base.as_ref().filter(|_| is_tracked && is_same_item).map(|base| base.count);
-        let is_tracked = sources.iter().any(Source::is_tracked);
         let is_built_on = sources.iter().any(|source| source.base.is_some());
         let base_epochs = base.filter(|_| is_built_on).map(|base| base.epochs).unwrap_or_default();
         let work = Work { operation: operation.clone(), sources, base_count, progress };
-        Ok(PlannedWork { work, base_epochs, is_tracked })
+        Ok(PlannedWork { work, base_epochs })
     }
 
     /// What can be built on; none when the manifest is damaged, or names chunks that cannot be opened.
@@ -260,6 +274,12 @@ struct PlannedWork<'a> {
     work: Work<'a>,
     /// What kept segments may be sealed under.
     base_epochs: Vec<Epoch>,
-    /// Something is to be kept unread.
-    is_tracked: bool,
+}
+
+/// Everything below the manifest, stored.
+struct Ran {
+    operation: Arc<Operation>,
+    base: Option<ManifestDigest>,
+    base_epochs: Vec<Epoch>,
+    trees: Trees,
 }

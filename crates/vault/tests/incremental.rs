@@ -124,19 +124,39 @@ fn a_disk_of_another_size_is_read_whole_whatever_tracking_says() {
     }
 }
 
-#[test]
-fn what_the_base_lost_is_stored_again_when_all_is_read() {
-    let region = region(2);
-    let vault = region.open();
-    let disk = Disk::random(2 << 20, 5);
-    let base = back_up(&region, &vault, &order(1, &[]), &[&disk]).unwrap();
-    // Packs of chunks come first; the nodes stay.
+/// Loses all packs of chunks. They come first; the nodes stay.
+fn lose_chunks(region: &Region, vault: &Vault) {
     let packs = region.ledger.packs();
     for pack in &packs[..packs.len() - 1] {
         region.ledger.condemn(pack.number);
         region.store.delete(&pack.name).unwrap();
     }
     vault.refresh_index().unwrap();
+}
+
+#[test]
+fn a_base_that_turns_out_damaged_makes_a_tracked_backup_read_everything() {
+    for threads in [1, 3] {
+        let region = region(threads);
+        let vault = region.open();
+        let disk = Disk::random(2 << 20, 6);
+        let base = back_up(&region, &vault, &order(1, &[]), &[&disk]).unwrap().manifest.digest();
+        lose_chunks(&region, &vault);
+        let extents: Vec<(u64, u64)> = (0..4).map(|piece| (piece << 19, 200_000)).collect();
+        extents.iter().for_each(|(offset, length)| disk.put(*offset, &noise(*offset, *length as usize)));
+        let again = back_up_tracked(&vault, 2, base, &disk, &extents).unwrap();
+        let restored = restore(&vault, again.manifest.digest(), 0, disk.size()).unwrap();
+        assert!(restored.bytes() == disk.bytes(), "{threads} threads");
+    }
+}
+
+#[test]
+fn what_the_base_lost_is_stored_again_when_all_is_read() {
+    let region = region(2);
+    let vault = region.open();
+    let disk = Disk::random(2 << 20, 5);
+    let base = back_up(&region, &vault, &order(1, &[]), &[&disk]).unwrap();
+    lose_chunks(&region, &vault);
     let again = back_up(&region, &vault, &order(2, &[base.manifest.digest()]), &[&disk]).unwrap();
     assert!(again.new_chunk_count > 0);
     assert_eq!(again.stored_bytes, base.stored_bytes);
