@@ -192,6 +192,7 @@ impl Running {
             incremental: false,
             tags: Vec::new(),
             excluded_volumes: Vec::new(),
+            changes: None,
         };
         let begun = self.control.protect(&self.caller, order).await?;
         self.control.work_once(JobKind::Backup).await?;
