@@ -108,7 +108,7 @@ def building():
 def lint_suites():
     return [
         Suite("format", 1, ["cargo", "fmt", "--all", "--check"]),
-        Suite("lint", 12, ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        Suite("lint", 9, ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ]
 
 
@@ -126,12 +126,12 @@ def suites_of(purpose):
         sys.exit(__doc__)
     return [
         *lint_suites(),
-        Suite("build", 24, building(), is_build=True),
-        Suite("tests", 10, running_the_rest(test_programs())),
+        Suite("build", 22, building(), is_build=True),
+        Suite("tests", 11, running_the_rest(test_programs())),
         Suite("examples in documents", 2, ["cargo", "test", "--locked", "--workspace", "--doc"]),
         Suite("simulation", 4, running(SIMULATION), program=SIMULATION),
         Suite("end to end", 3, running(END_TO_END), program=END_TO_END),
-        Suite("kill rounds", 4, running(KILL_ROUNDS), program=KILL_ROUNDS),
+        Suite("kill rounds", 3, running(KILL_ROUNDS), program=KILL_ROUNDS),
         Suite("power cuts", 5, running(POWER_CUTS), program=POWER_CUTS),
     ]
 
