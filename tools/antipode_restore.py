@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Restores disks from a bare Antipode store and a recovery kit, knowing nothing but docs/format.md.
 
-    antipode_restore.py list    --store DIRECTORY --kit FILE      (prints JSON)
-    antipode_restore.py restore --store DIRECTORY --kit FILE --item ID --volume ID --output FILE
+    antipode_restore.py list    --store DIRECTORY --kit SHEET...      (prints JSON)
+    antipode_restore.py restore --store DIRECTORY --kit SHEET... --item ID --volume ID --output FILE
 
-Instead of --kit: --seed HEX --fingerprint HEX (32 bytes each). The store is only read. Every signature, digest, tag
+A kit is one sheet, or enough sheets with shares. Instead of --kit: --seed HEX --fingerprint HEX (32 bytes each). The store is only read. Every signature, digest, tag
 and check on the way is verified; the first that fails ends the restore, and no file appears under the output's name.
 Section numbers below are those of docs/format.md. Needs Python 3.11 and tools/requirements.txt.
 """
@@ -405,10 +405,13 @@ def root_level(volume):
     return next((level for level in range(65) if node_count(volume, level) <= 1), 65)
 
 # §17 Recovery
-def parse_kit(text):
-    """The root fingerprint and the seed on a kit."""
-    def row(word, number):
-        pattern = rf"^\s*{word}\s+{number}\s+((?:[0-9a-f]\s*){{16}})check\s*((?:[0-9a-f]\s*){{4}})$"
+def parse_sheet(text):
+    """The root fingerprint on a sheet, and its seed (32 bytes) or its share (59)."""
+    def rows(word, length):
+        return b"".join(row(word, number, min(8, length - 8 * number + 8)) for number in range(1, -(-length // 8) + 1))
+
+    def row(word, number, length):
+        pattern = rf"^\s*{word}\s+{number}\s+((?:[0-9a-f]\s*){{{2 * length}}})check\s*((?:[0-9a-f]\s*){{4}})$"
         found = re.findall(pattern, text.lower(), re.MULTILINE)
         require(len(found) == 1, f'kit: row "{word} {number}" must be there once, without mistakes')
         digits, check = ("".join(part.split()) for part in found[0])
@@ -416,12 +419,45 @@ def parse_kit(text):
         expected = D("antipode v1 kit row", word.encode() + bytes([number]) + data)[:2]
         require(bytes.fromhex(check) == expected, f'kit: row "{word} {number}" is mistyped')
         return data
-    return tuple(b"".join(row(word, number) for number in range(1, 5)) for word in ("root", "seed"))
+    has_share = re.search(r"^\s*share\s+1\s", text.lower(), re.MULTILINE)
+    return rows("root", 32), rows("share", 59) if has_share else rows("seed", 32)
+
+def multiply(left, right):
+    """The product in GF(256) with the polynomial 0x11B."""
+    product = 0
+    for bit in range(8):
+        product ^= (left << bit) * (right >> bit & 1)
+    for bit in range(14, 7, -1):
+        product ^= (0x11B << bit - 8) * (product >> bit & 1)
+    return product
+
+def join_shares(shares):
+    """The seed, from k different shares of one set."""
+    for share in shares:
+        require(share[:4] == b"APR1" and H(share[:55])[:4] == share[55:], "kit: a share has another magic or check")
+    require(len({share[4:22] for share in shares}) == 1, "kit: shares of different sets")
+    points = {share[22]: share[23:55] for share in shares}
+    require(0 not in points and len(points) >= shares[0][20], f"kit: {len(points)} shares of {shares[0][20]} needed")
+    points, seed = dict(list(points.items())[:shares[0][20]]), bytes(32)
+    for x, y in points.items():
+        weight = 1
+        for other in points.keys() - {x}:
+            inverse = next(value for value in range(256) if multiply(value, x ^ other) == 1)
+            weight = multiply(weight, multiply(other, inverse))
+        seed = bytes(sum_ ^ multiply(weight, byte) for sum_, byte in zip(seed, y))
+    return seed
+
+def parse_kit(paths):
+    """The root fingerprint and the seed on one sheet, or on enough sheets with shares."""
+    roots, secrets = zip(*(parse_sheet(Path(path).read_text(encoding="utf-8")) for path in paths))
+    require(len(set(roots)) == 1, "kit: sheets of different regions")
+    whole = next((secret for secret in secrets if len(secret) == 32), None)
+    return roots[0], whole or join_shares(secrets)
 
 def secrets_from(arguments):
     root, seed = (bytes.fromhex(text) if text else None for text in (arguments.fingerprint, arguments.seed))
     if arguments.kit:
-        kit_root, seed = parse_kit(Path(arguments.kit).read_text(encoding="utf-8"))
+        kit_root, seed = parse_kit(arguments.kit)
         require(root in (None, kit_root), "the kit belongs to another region than --fingerprint")
         root = kit_root
     require(root and seed and len(root) == len(seed) == 32, "give --kit, or --seed and --fingerprint of 32 bytes each")
@@ -465,7 +501,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["list", "restore"])
     parser.add_argument("--store", required=True)
-    for option in ("kit", "seed", "fingerprint", "item", "volume", "output"):
+    parser.add_argument("--kit", nargs="+", metavar="SHEET")
+    for option in ("seed", "fingerprint", "item", "volume", "output"):
         parser.add_argument("--" + option)
     arguments = parser.parse_args()
     if arguments.command == "restore" and not (arguments.item and arguments.volume and arguments.output):

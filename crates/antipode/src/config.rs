@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use model::ids::{BadId, RegionName, ResourceId, VolumeId};
 use model::server::VolumeFormat;
 use serde::Deserialize;
+use vault::kek::file::PassphraseCost;
 
 /// The commented configuration that `antipode init` writes: every key with its default. The keys
 /// without a default (`region.name`, `storage.data_dir`, `storage.keys_dir`) carry examples.
@@ -46,6 +47,9 @@ pub struct Config {
     pub region: Region,
     /// Where it keeps its things.
     pub storage: Storage,
+    /// How its KEK is kept.
+    #[serde(default)]
+    pub keys: Keys,
     /// The listener of the API.
     #[serde(default)]
     pub api: Api,
@@ -135,6 +139,45 @@ impl Storage {
     pub fn lock_file(&self) -> PathBuf {
         self.data_dir.join(LOCK_FILE)
     }
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// How a new KEK is kept, by `init` and by `key rotate`. One that is there stays as it is.
+    pub kek: KekConfig,
+    /// A private file with the passphrase of the KEK; asked for at a terminal when left out.
+    pub passphrase_file: Option<PathBuf>,
+    /// Memory that deriving a KEK from a passphrase takes, in KiB.
+    pub passphrase_memory_kib: u32,
+    /// Passes over it.
+    pub passphrase_passes: u32,
+    /// Lanes.
+    pub passphrase_lanes: u32,
+}
+
+impl Default for Keys {
+    fn default() -> Keys {
+        let PassphraseCost { memory_kib, passes, lanes } = PassphraseCost::DEFAULT;
+        Keys {
+            kek: KekConfig::File,
+            passphrase_file: None,
+            passphrase_memory_kib: memory_kib,
+            passphrase_passes: passes,
+            passphrase_lanes: lanes,
+        }
+    }
+}
+
+/// How a KEK is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KekConfig {
+    /// In a file of the keys folder.
+    File,
+    /// Derived from a passphrase.
+    Passphrase,
 }
 
 /// `[api]`
@@ -274,6 +317,7 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         let storage = &mut self.storage;
         let optional = storage.store_dir.iter_mut().chain(storage.catalog_url_file.iter_mut());
+        let optional = optional.chain(self.keys.passphrase_file.iter_mut());
         let plain = [&mut storage.data_dir, &mut storage.keys_dir].into_iter();
         for path in plain.chain(optional).chain(self.sources.roots.iter_mut()) {
             *path = folder.join(path.as_path());
@@ -365,6 +409,8 @@ mod tests {
         assert_eq!(shown.api, Api { url: shown.api.url.clone(), ..least.api });
         assert_eq!(shown.peer, Peer { url: shown.peer.url.clone(), ..least.peer });
         assert_eq!((shown.work, shown.log), (least.work, least.log));
+        let passphrase_file = shown.keys.passphrase_file.clone();
+        assert_eq!(shown.keys, Keys { passphrase_file, ..least.keys });
     }
 
     #[test]

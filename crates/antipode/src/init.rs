@@ -18,11 +18,14 @@ use model::ids::{ProjectId, RegionName};
 use vault::card::RootKey;
 use vault::ids::to_hex;
 use vault::key_file::{create_key_file, load_key_file};
+use vault::layout;
+use vault::recovery::shares::Split;
 use vault::recovery::{RecoveryKit, RecoverySeed};
 use vault::store::LocalStore;
 use vault::store::ObjectStore;
 
-use crate::config::Config;
+use crate::config::{Config, KekConfig};
+use crate::key::{kek_plan, key_files, new_passphrase, read_kit, share_path, write_sheets};
 use crate::peer::identity::TlsIdentity;
 use crate::serve::{self, StartError};
 use crate::world::{SystemClock, SystemEntropy};
@@ -30,7 +33,7 @@ use crate::world::{SystemClock, SystemEntropy};
 /// The configuration file in a region's folder.
 pub const CONFIG: &str = "antipode.toml";
 /// The public half of the recovery key, in the keys folder.
-const RECOVERY: &str = "recovery-public";
+pub(crate) const RECOVERY: &str = "recovery-public";
 
 /// A region to be made.
 #[derive(Clone, Debug)]
@@ -51,6 +54,10 @@ pub struct NewRegion {
     pub admin_password_file: PathBuf,
     /// Where the recovery kit is written.
     pub kit: PathBuf,
+    /// How the kit is split into shares, if it is.
+    pub kit_shares: Option<Split>,
+    /// The file of the KEK's passphrase, when the KEK is to come from one.
+    pub kek_passphrase_file: Option<PathBuf>,
 }
 
 /// A region that was made.
@@ -87,12 +94,18 @@ pub struct InitArgs {
     /// File that holds the operator's password
     #[arg(long, value_name = "FILE")]
     pub password_file: PathBuf,
+    /// Derive the KEK from the passphrase in this file, which must stay readable for the region alone
+    #[arg(long, value_name = "FILE")]
+    pub kek_passphrase_file: Option<PathBuf>,
     /// Where to write the recovery kit; DIR/recovery-kit.txt when left out
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
-    /// A copy of the kit to read back, instead of being asked
+    /// Split the kit: 3/5 makes five sheets, any three of which are the kit
+    #[arg(long, value_name = "K/N")]
+    pub kit_shares: Option<String>,
+    /// A copy of the kit to read back, instead of being asked; for shares, repeated
     #[arg(long, value_name = "FILE")]
-    pub kit_copy: Option<PathBuf>,
+    pub kit_copy: Vec<PathBuf>,
     /// Go on without reading the kit back; the region's name
     #[arg(long, value_name = "NAME")]
     pub waive_kit: Option<String>,
@@ -112,6 +125,8 @@ pub async fn run(args: InitArgs, region: Option<String>) -> Result<(), StartErro
         admin_name: args.admin.clone(),
         admin_password_file: args.password_file.clone(),
         kit,
+        kit_shares: args.kit_shares.as_ref().map(|shares| shares.parse()).transpose()?,
+        kek_passphrase_file: absolute(args.kek_passphrase_file.as_deref())?,
     })
     .await?;
     let mut out = std::io::stdout();
@@ -130,6 +145,14 @@ pub async fn run(args: InitArgs, region: Option<String>) -> Result<(), StartErro
     prove_kit(&args, &region, &made)
 }
 
+/// The configuration's own relative paths count from its folder, those of a command from where it was given.
+fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, StartError> {
+    let absolute = path.map(|path| {
+        std::path::absolute(path).map_err(|cause| StartError::io("reading the passphrase", path, cause))
+    });
+    absolute.transpose()
+}
+
 /// Ends only when a copy of the kit was read back, or the kit was waived by the region's name.
 fn prove_kit(args: &InitArgs, region: &str, made: &Initialised) -> Result<(), StartError> {
     let config = Config::read(&made.config)?;
@@ -140,12 +163,12 @@ fn prove_kit(args: &InitArgs, region: &str, made: &Initialised) -> Result<(), St
             Err(StartError::Refused(format!("--waive-kit takes the region's name, {region}")))
         };
     }
-    if let Some(copy) = &args.kit_copy {
-        return prove_copy(&config, copy);
+    if !args.kit_copy.is_empty() {
+        return prove_copy(&config, &args.kit_copy);
     }
     let mut lines = std::io::stdin().lock().lines();
     loop {
-        println!("\nPath of the copy to read back (or: waive {region}):");
+        println!("\nPath of the copy to read back, or paths of enough shares (or: waive {region}):");
         let line = match lines.next() {
             Some(Ok(line)) => line.trim().to_owned(),
             _ => {
@@ -156,7 +179,11 @@ fn prove_kit(args: &InitArgs, region: &str, made: &Initialised) -> Result<(), St
         if line == format!("waive {region}") {
             return Ok(());
         }
-        match prove_copy(&config, Path::new(&line)) {
+        let paths: Vec<PathBuf> = match Path::new(&line).exists() {
+            true => vec![PathBuf::from(&line)],
+            false => line.split_whitespace().map(PathBuf::from).collect(),
+        };
+        match prove_copy(&config, &paths) {
             Ok(()) => {
                 println!("the copy is good");
                 return Ok(());
@@ -166,11 +193,10 @@ fn prove_kit(args: &InitArgs, region: &str, made: &Initialised) -> Result<(), St
     }
 }
 
-fn prove_copy(config: &Config, copy: &Path) -> Result<(), StartError> {
-    let sheet = fs::read_to_string(copy).map_err(|cause| StartError::io("reading the copy", copy, cause))?;
+fn prove_copy(config: &Config, copies: &[PathBuf]) -> Result<(), StartError> {
     let root = RootKey::load(&config.storage.keys_dir.join("root"))?;
-    RecoveryKit::prove(&sheet, &root.public(), &recovery_key(&config.storage.keys_dir)?)?;
-    Ok(())
+    let recovery_key = recovery_key(&config.storage.keys_dir)?;
+    Ok(read_kit(copies)?.belongs_to(&root.public(), &recovery_key)?)
 }
 
 /// Makes a region, or finishes making it.
@@ -193,40 +219,54 @@ pub async fn init_region(new: NewRegion) -> Result<Initialised, StartError> {
         make_private_folder(folder)?;
     }
     let keys_dir = config.storage.keys_dir.clone();
+    let store = Arc::new(LocalStore::open(&config.storage.store_dir())?);
+    let is_new = store.list(layout::CARDS_PREFIX)?.is_empty();
     let tls = match TlsIdentity::load(&keys_dir) {
         Ok(tls) => tls,
-        Err(_) if !keys_dir.join("tls").exists() => TlsIdentity::create(&keys_dir, &SystemEntropy)?,
+        // The card of a region that was made before names the key that is lost: another one is no help.
+        Err(_) if is_new && !keys_dir.join("tls").exists() => TlsIdentity::create(&keys_dir, &SystemEntropy)?,
         Err(error) => return Err(error.into()),
     };
-    let store = Arc::new(LocalStore::open(&config.storage.store_dir())?);
-    let keys = KeyFiles::new(&keys_dir);
+    let keys = new_key_files(&config)?;
     let made = keys.ensure(store.as_ref(), &name, tls.tls_key_hash(), &SystemClock, &SystemEntropy)?;
-    make_kit(&keys_dir, &name, &new.kit)?;
+    make_kit(&keys_dir, &name, &new.kit, new.kit_shares)?;
     let catalog = Catalog::open(&serve::catalog_url(&config)?).await?;
     let region_id = made.identity.region();
     ensure_row(&catalog, &name, region_id, &SystemClock, &SystemEntropy).await?;
     let password = fs::read_to_string(&new.admin_password_file)
         .map_err(|cause| StartError::io("reading the password", &new.admin_password_file, cause))?;
-    let control = serve::open_control(&config, catalog, store as Arc<dyn ObjectStore>, &tls).await?;
+    let (control, _) = serve::open_control(&config, catalog, store as Arc<dyn ObjectStore>).await?;
+    serve::require_keys(&control)?;
     let first = FirstUser { name: new.admin_name, password: password.trim_end_matches('\n').to_owned() };
     let (project_id, _) = control.ensure_first_user(first).await?;
     let root_fingerprint = to_hex(&made.identity.card().root_key().fingerprint());
     Ok(Initialised { config: path, project_id, kit: new.kit, root_fingerprint })
 }
 
+/// The key files; where a first KEK is to come from a passphrase, with it.
+fn new_key_files(config: &Config) -> Result<KeyFiles, StartError> {
+    let is_new = !config.storage.keys_dir.join("kek").exists();
+    if !is_new || config.keys.kek == KekConfig::File {
+        return key_files(config);
+    }
+    let passphrase = new_passphrase(config.keys.passphrase_file.as_deref())?;
+    Ok(KeyFiles::new(&config.storage.keys_dir).with_plan(kek_plan(config)).with_passphrase(passphrase))
+}
+
 /// Writes kit and public key, kit first: a public key without its kit would be a lie.
-fn make_kit(keys_dir: &Path, name: &RegionName, kit: &Path) -> Result<(), StartError> {
+fn make_kit(keys_dir: &Path, name: &RegionName, kit: &Path, split: Option<Split>) -> Result<(), StartError> {
     if keys_dir.join(RECOVERY).exists() {
         return Ok(());
     }
     let root = RootKey::load(&keys_dir.join("root"))?;
     let seed = RecoverySeed::generate(&SystemEntropy);
     let public = seed.receiving_key().public();
-    let sheet = RecoveryKit::new(seed, &root.public()).render(name.as_str());
-    if kit.exists() {
-        fs::remove_file(kit).map_err(|cause| StartError::io("replacing an unfinished kit", kit, cause))?;
+    let shares = (1..=split.map_or(0, Split::count)).map(|number| share_path(kit, number));
+    for unfinished in shares.chain([kit.to_owned()]).filter(|path| path.exists()) {
+        fs::remove_file(&unfinished)
+            .map_err(|cause| StartError::io("replacing an unfinished kit", &unfinished, cause))?;
     }
-    write_private(kit, sheet.as_bytes())?;
+    write_sheets(&RecoveryKit::new(seed, &root.public()), name.as_str(), kit, split, &SystemEntropy)?;
     create_key_file(&keys_dir.join(RECOVERY), RECOVERY, &public)?;
     Ok(())
 }
@@ -239,8 +279,14 @@ pub(crate) fn recovery_key(keys_dir: &Path) -> Result<[u8; 32], StartError> {
 fn config_text(new: &NewRegion) -> String {
     let roots: Vec<String> =
         new.source_roots.iter().map(|root| format!("{:?}", root.display().to_string())).collect();
+    let keys = match &new.kek_passphrase_file {
+        None => String::new(),
+        Some(file) => {
+            format!("[keys]\nkek = \"passphrase\"\npassphrase_file = {:?}\n\n", file.display().to_string())
+        }
+    };
     format!(
-        "[region]\nname = {:?}\n\n[storage]\ndata_dir = \"data\"\nkeys_dir = \"keys\"\n\n\
+        "[region]\nname = {:?}\n\n[storage]\ndata_dir = \"data\"\nkeys_dir = \"keys\"\n\n{keys}\
          [api]\nlisten = \"{}\"\n\n[peer]\nlisten = \"{}\"\n\n[sources]\nroots = [{}]\n",
         new.name,
         new.api_listen,
@@ -254,7 +300,8 @@ fn make_private_folder(path: &Path) -> Result<(), StartError> {
     made.map_err(|cause| StartError::io("making a folder", path, cause))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
+/// Writes a new file that only its owner can read, durable when this returns.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
     let written = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod dev;
 pub mod http;
 pub mod init;
+pub mod key;
 pub mod peer;
 pub mod serve;
 pub mod world;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use antipode::cli::{self, Cli, Command};
 use antipode::config::Config;
 use antipode::serve::StartError;
-use antipode::{demo, dev, init, serve};
+use antipode::{demo, dev, init, key, serve};
 use clap::Parser;
 
 /// Exit code of a command that failed.
@@ -18,6 +18,7 @@ async fn main() -> ExitCode {
     match command {
         Command::Init(args) => ended(init::run(args, global.region).await),
         Command::Serve(args) => ended(serve_region(&args).await),
+        Command::Key(args) => ended(key::run(args, global).await),
         Command::Dev(args) => ended(dev::run(args, global.quiet || global.json).await),
         Command::Demo(args) => ended(demo::run(args).await),
         Command::Api(command) => cli::exit_code(cli::run(command, global).await),

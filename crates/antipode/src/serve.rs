@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use catalog::{Catalog, CatalogError};
 use clap::Args;
-use control::region::KeyFiles;
+use control::peers::messages::PeerLinks;
 use control::servers::{NewServer, NewVolume};
 use control::workers::{Timer, WorkerCounts, Workers};
 use control::{Control, Parts};
@@ -17,7 +17,7 @@ use disk::{DiskError, SourceRoots};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{error, info};
 use vault::error::VaultError;
 use vault::ids::{Incarnation, RegionId};
 use vault::store::{LocalStore, ObjectStore, StoreError};
@@ -26,8 +26,8 @@ use vault::vault::VaultSettings;
 use crate::config::{Config, ConfigError, LogFormat};
 use crate::http::listener::ConnectionLimits;
 use crate::http::{self, Limits, Site};
-use crate::init::recovery_key;
-use crate::peer::client::{ClientLimits, PeerClient};
+use crate::key::HeldKeys;
+use crate::peer::client::{ClientLimits, NoLinks, PeerClient};
 use crate::peer::identity::{TlsIdentity, TlsIdentityError};
 use crate::peer::listener::{self, ListenerError, ListenerLimits};
 use crate::world::{SystemClock, SystemEntropy, SystemTimer};
@@ -90,17 +90,25 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     start_log(&config);
     crate::peer::install_crypto_provider();
     let _lock = lock_data(&config).await?;
-    let tls = TlsIdentity::load(&config.storage.keys_dir)?;
     let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::open(&config.storage.store_dir())?);
     let catalog = Catalog::open(&catalog_url(&config)?).await?;
     if config.storage.catalog_url_file.is_none() {
         // The lock says that no other process works on this catalog: what a killed one had claimed is free.
         catalog.release_leases().await?;
     }
-    let control = open_control(&config, catalog.clone(), store, &tls).await?;
-    register_servers(&control, &config).await?;
+    let (control, tls) = open_control(&config, catalog.clone(), store).await?;
+    for trouble in control.troubles().iter() {
+        error!("{trouble}");
+    }
+    if control.troubles().may_write() {
+        register_servers(&control, &config).await?;
+    }
     let api = bind(config.api.listen).await?;
-    let peers = bind(config.peer.listen).await?;
+    // Peers bring what has to be sealed and signed.
+    let answering = match tls.filter(|_| control.troubles().may_write()) {
+        Some(tls) => Some((bind(config.peer.listen).await?, tls)),
+        None => None,
+    };
     let workers = Workers::start(&control, worker_counts(&config));
     info!(region = %config.region.name, api = %config.api.listen, peer = %config.peer.listen, "serving");
 
@@ -124,45 +132,70 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         limits,
         stopped.clone(),
     ));
-    let service = Arc::new(control.clone());
-    let peer_limits = ListenerLimits {
-        connections: config.peer.connections_max as usize,
-        stop: Duration::from_secs(config.api.shutdown_seconds),
-        ..ListenerLimits::default()
-    };
-    let answering = tokio::spawn(async move {
-        let mut stopped = stopped;
-        let stop = async move {
-            let _ = stopped.wait_for(|is_stopping| *is_stopping).await;
-        };
-        listener::serve(peers, &tls, service, peer_limits, stop).await
+    let answering = answering.map(|(peers, tls)| {
+        tokio::spawn(answer_peers(peers, tls, Arc::new(control.clone()), peer_limits(&config), stopped))
     });
     wait_for_signal().await?;
     info!("stopping");
     stopping.send_replace(true);
     workers.stop().await;
     let _ = serving.await;
-    if let Ok(ended) = answering.await {
+    if let Some(answering) = answering
+        && let Ok(ended) = answering.await
+    {
         ended?;
     }
     catalog.close().await;
     Ok(())
 }
 
-/// The region's control over opened stores. Also used by `init`, before anybody listens.
+fn peer_limits(config: &Config) -> ListenerLimits {
+    ListenerLimits {
+        connections: config.peer.connections_max as usize,
+        stop: Duration::from_secs(config.api.shutdown_seconds),
+        ..ListenerLimits::default()
+    }
+}
+
+async fn answer_peers(
+    peers: TcpListener,
+    tls: TlsIdentity,
+    service: Arc<Control>,
+    limits: ListenerLimits,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), ListenerError> {
+    let stop = async move {
+        let _ = stopped.wait_for(|is_stopping| *is_stopping).await;
+    };
+    listener::serve(peers, &tls, service, limits, stop).await
+}
+
+/// Refuses to go on without a key that changes need.
+pub(crate) fn require_keys(control: &Control) -> Result<(), StartError> {
+    match control.troubles().iter().next() {
+        Some(trouble) if !control.troubles().may_write() => Err(StartError::Refused(trouble.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// The region's control over opened stores, with the keys that can be used. Also used by `init`, before
+/// anybody listens.
 pub(crate) async fn open_control(
     config: &Config,
     catalog: Catalog,
     store: Arc<dyn ObjectStore>,
-    tls: &TlsIdentity,
-) -> Result<Control, StartError> {
+) -> Result<(Control, Option<TlsIdentity>), StartError> {
     let row = catalog.region().await?;
     let row =
         row.ok_or_else(|| StartError::Refused("the region was not made yet; call antipode init".into()))?;
     if row.name != config.region.name {
         return Err(StartError::Refused(format!("the catalog belongs to region {}", row.name)));
     }
-    let keys = KeyFiles::new(&config.storage.keys_dir).open(store.as_ref(), RegionId(row.region_id))?;
+    let keys = HeldKeys::load(config, store.as_ref(), RegionId(row.region_id))?;
+    let links: Arc<dyn PeerLinks> = match &keys.tls {
+        Some(tls) => Arc::new(PeerClient::new(tls, ClientLimits::default())),
+        None => Arc::new(NoLinks),
+    };
     let forbidden =
         vec![config.storage.data_dir.clone(), config.storage.keys_dir.clone(), config.storage.store_dir()];
     let parts = Parts {
@@ -171,18 +204,18 @@ pub(crate) async fn open_control(
         store,
         identity: Arc::new(keys.identity),
         kek: Arc::new(keys.kek),
-        recovery_key: recovery_key(&config.storage.keys_dir)?,
+        recovery_key: keys.recovery_key,
         incarnation: Incarnation(row.incarnation),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         timer: Arc::new(SystemTimer),
-        links: Arc::new(PeerClient::new(tls, ClientLimits::default())),
+        links,
         peer_url: config.peer.url.clone().unwrap_or_else(|| format!("https://{}", config.peer.listen)),
         source_roots: Arc::new(SourceRoots::new(config.sources.roots.clone(), forbidden)?),
         index_dir: config.storage.data_dir.join("index"),
         vault_settings: vault_settings(config),
     };
-    Ok(Control::open(parts).await?)
+    Ok((Control::open_without(parts, keys.troubles).await?, keys.tls))
 }
 
 /// Registers the servers that the configuration lists and the catalog does not know.
@@ -242,7 +275,7 @@ fn worker_counts(config: &Config) -> WorkerCounts {
 }
 
 /// One process per data folder. The lock file names the process, for whoever wonders.
-async fn lock_data(config: &Config) -> Result<File, StartError> {
+pub(crate) async fn lock_data(config: &Config) -> Result<File, StartError> {
     let path = config.storage.lock_file();
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let mut file = open.map_err(|cause| StartError::io("opening", &path, cause))?;

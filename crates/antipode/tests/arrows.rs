@@ -32,9 +32,11 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["antipode"], &["rustls", "tokio-rustls", "rcgen"]),
     (&["antipode"], &["serde", "serde_json", "toml"]),
     (&["antipode"], &["clap", "indicatif", "comfy-table", "tracing-subscriber"]),
-    (&["control"], &["argon2"]),
+    (&["antipode"], &["qrcode", "rpassword"]),
+    (&["control", "vault"], &["argon2"]),
     (&["catalog"], &["sqlx"]),
-    (&["vault"], &["blake3", "zstd", "aws-lc-rs", "ed25519-dalek", "hpke", "zeroize"]),
+    (&["vault"], &["blake3", "zstd", "aws-lc-rs", "ed25519-dalek", "hpke"]),
+    (&["antipode", "vault"], &["zeroize"]),
     (&["vault"], &["fjall", "crossbeam-channel"]),
     (&["disk"], &["rustix"]),
 ];

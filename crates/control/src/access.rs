@@ -5,14 +5,17 @@ use model::identity::{Project, Role, TokenScope, User};
 use model::ids::ProjectId;
 
 use crate::error::{Error, Kind, Reason};
+use crate::lost_keys::KeyTroubles;
 
 /// What a caller wants to do, as the access table knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Look at things of the project.
     Read,
-    /// Order a backup, a restore or a deletion.
+    /// Order a backup or a deletion.
     Order,
+    /// Order a restore.
+    Restore,
     /// Order a replication.
     Replicate,
     /// Create, change or delete policies.
@@ -26,7 +29,7 @@ impl Action {
     fn least_role(self) -> Role {
         match self {
             Action::Read => Role::Reader,
-            Action::Order | Action::Replicate | Action::ChangePolicies => Role::Member,
+            Action::Order | Action::Restore | Action::Replicate | Action::ChangePolicies => Role::Member,
             Action::ChangeGrants => Role::Admin,
         }
     }
@@ -36,11 +39,13 @@ impl Action {
 #[derive(Clone, Debug)]
 pub struct Caller {
     scope: TokenScope,
+    /// What the region cannot do for anybody now.
+    troubles: KeyTroubles,
 }
 
 impl Caller {
-    pub(crate) fn new(scope: TokenScope) -> Caller {
-        Caller { scope }
+    pub(crate) fn new(scope: TokenScope, troubles: KeyTroubles) -> Caller {
+        Caller { scope, troubles }
     }
 
     /// The user.
@@ -77,9 +82,16 @@ impl Caller {
         let is_allowed =
             self.scope.roles.iter().any(|role| *role != Role::Operator && *role >= action.least_role());
         if is_allowed {
+            self.troubles.allow(action)?;
             return Ok(&project.id);
         }
         Err(Error::forbidden(format!("this needs the role {} in the project", action.least_role().word())))
+    }
+
+    /// Passes operators of the region only, and only while the region has the keys that changes need.
+    pub(crate) fn must_operate_to_change(&self) -> Result<(), Error> {
+        self.must_operate()?;
+        self.troubles.allow(Action::Order)
     }
 
     /// Passes operators of the region only.
@@ -108,24 +120,25 @@ mod tests {
             enabled: true,
             created_at: moment,
         });
-        Caller::new(TokenScope {
+        let scope = TokenScope {
             user,
             project,
             roles: roles.to_vec(),
             issued_at: moment,
             expires_at: moment.plus_seconds(3600),
-        })
+        };
+        Caller::new(scope, KeyTroubles::default())
     }
 
     #[test]
     fn the_access_table_is_role_by_action() {
         use Action::*;
-        let all = [Read, Order, Replicate, ChangePolicies, ChangeGrants];
+        let all = [Read, Order, Restore, Replicate, ChangePolicies, ChangeGrants];
         let allowed = |role| all.map(|action| caller(&[role], Some("p")).may(action).is_ok());
-        assert_eq!(allowed(Role::Reader), [true, false, false, false, false]);
-        assert_eq!(allowed(Role::Member), [true, true, true, true, false]);
-        assert_eq!(allowed(Role::Admin), [true; 5]);
-        assert_eq!(allowed(Role::Operator), [false; 5]);
+        assert_eq!(allowed(Role::Reader), [true, false, false, false, false, false]);
+        assert_eq!(allowed(Role::Member), [true, true, true, true, true, false]);
+        assert_eq!(allowed(Role::Admin), [true; 6]);
+        assert_eq!(allowed(Role::Operator), [false; 6]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Control {
     pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
         let hash = parse_token(token)?;
         let scope = self.catalog().token(hash, self.now()).await?.ok_or_else(Error::unauthenticated)?;
-        Ok(Caller::new(scope))
+        Ok(Caller::new(scope, self.troubles().clone()))
     }
 
     /// What a token says; a caller may ask about a token of their own, an operator about any.

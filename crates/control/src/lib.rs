@@ -14,11 +14,13 @@ mod backup;
 pub mod changes;
 pub mod checkpoints;
 mod deletion;
+pub mod epochs;
 pub mod error;
 mod expiry;
 pub mod identity;
 mod leases;
 mod ledger;
+pub mod lost_keys;
 pub mod page;
 pub mod peers;
 pub mod policies;
@@ -50,6 +52,7 @@ use vault::vault::VaultSettings;
 pub use access::{Action, Caller};
 pub use error::{Error, Kind, Reason};
 
+use crate::lost_keys::KeyTroubles;
 use crate::peers::PeerTable;
 use crate::peers::messages::PeerLinks;
 use crate::vaults::Vaults;
@@ -103,6 +106,7 @@ struct Inner {
     wakes: Wakes,
     turns: peers::Turns,
     changes: changes::WaitingChanges,
+    troubles: KeyTroubles,
 }
 
 impl Control {
@@ -112,6 +116,12 @@ impl Control {
     /// # Errors
     /// `Unavailable` while catalog or store do not answer.
     pub async fn open(parts: Parts) -> Result<Control, Error> {
+        Control::open_without(parts, KeyTroubles::default()).await
+    }
+
+    /// A region that runs without some of its keys: their places in the parts hold something that opens
+    /// and signs nothing.
+    pub async fn open_without(parts: Parts, troubles: KeyTroubles) -> Result<Control, Error> {
         rollback::stop_writing_when_rolled_back(&parts).await?;
         let peers = PeerTable::load(&parts.catalog).await?;
         let inner = Inner {
@@ -121,6 +131,7 @@ impl Control {
             wakes: Wakes::default(),
             turns: peers::Turns::default(),
             changes: changes::WaitingChanges::default(),
+            troubles,
             parts,
         };
         Ok(Control { inner: Arc::new(inner) })
@@ -134,6 +145,11 @@ impl Control {
     /// The region's keys and card.
     pub fn identity(&self) -> &Arc<RegionIdentity> {
         &self.inner.parts.identity
+    }
+
+    /// The keys it runs without.
+    pub fn troubles(&self) -> &KeyTroubles {
+        &self.inner.troubles
     }
 
     pub(crate) fn parts(&self) -> &Parts {

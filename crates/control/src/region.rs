@@ -12,6 +12,7 @@ use vault::card::{Card, CardFields, RegionIdentity, RootKey, WorkingKeys};
 use vault::error::VaultError;
 use vault::ids::{Incarnation, RegionId, to_hex};
 use vault::kek::Kek;
+use vault::kek::file::{KekKind, NewKek, Passphrase};
 use vault::layout;
 use vault::seams::{Clock, Entropy};
 use vault::signed::Signers;
@@ -21,6 +22,11 @@ use vault::stored::{FORMAT_BYTES_MAX, check_format, read_card};
 use crate::Control;
 use crate::error::Error;
 
+mod kek_files;
+
+use kek_files::KEK;
+pub use kek_files::{KekFile, KekPlan, Rotated};
+
 /// Largest card that is read.
 const CARD_BYTES_MAX: u64 = 64 << 10;
 /// How long a card is valid: ten years, renewed by an operator; identity never depends on it alone.
@@ -29,6 +35,8 @@ const CARD_VALID_MS: u64 = 3650 * 86_400_000;
 /// The key files of a region.
 pub struct KeyFiles {
     folder: PathBuf,
+    passphrase: Option<Passphrase>,
+    plan: KekPlan,
 }
 
 /// The keys that a running region holds.
@@ -42,7 +50,17 @@ pub struct RegionKeys {
 impl KeyFiles {
     /// The key files in a folder.
     pub fn new(folder: &Path) -> KeyFiles {
-        KeyFiles { folder: folder.to_owned() }
+        KeyFiles { folder: folder.to_owned(), passphrase: None, plan: KekPlan::default() }
+    }
+
+    /// The same files, with the passphrase that the KEK comes from.
+    pub fn with_passphrase(self, passphrase: Option<Passphrase>) -> KeyFiles {
+        KeyFiles { passphrase, ..self }
+    }
+
+    /// The same files; a first KEK is made like this.
+    pub fn with_plan(self, plan: KekPlan) -> KeyFiles {
+        KeyFiles { plan, ..self }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,8 +76,18 @@ impl KeyFiles {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<RegionKeys, VaultError> {
-        if !self.path("kek").exists() {
-            Kek::create(&self.path("kek"), entropy)?;
+        self.refuse_to_replace(store)?;
+        if !self.path(KEK).exists() {
+            let new = match (self.plan.kind, &self.passphrase) {
+                (KekKind::Passphrase, Some(passphrase)) => {
+                    NewKek::Passphrase { passphrase, cost: self.plan.cost }
+                }
+                (KekKind::Passphrase, None) => {
+                    return Err(VaultError::refused("a KEK from a passphrase needs the passphrase"));
+                }
+                (KekKind::File, _) => NewKek::File,
+            };
+            Kek::create_new(&self.path(KEK), 0, &new, entropy)?;
         }
         if !self.path("root").exists() {
             RootKey::create(&self.path("root"), entropy)?;
@@ -95,13 +123,49 @@ impl KeyFiles {
         self.open(store, root.region_id())
     }
 
+    /// A key that is missing where the store has what it made is lost, not to be made: a new one in its
+    /// place would hide that.
+    fn refuse_to_replace(&self, store: &dyn ObjectStore) -> Result<(), VaultError> {
+        let doing = "looking for an earlier region";
+        let lost = |what: &str, next: &str| {
+            let why =
+                format!("the store belongs to a region that was made before, and {what} is missing: {next}");
+            Err(VaultError::refused(why))
+        };
+        let has_keys = !store.list(layout::KEYS_PREFIX).map_err(|error| error.while_doing(doing))?.is_empty();
+        if has_keys && !self.path(KEK).exists() {
+            return lost("its KEK", "put keys/kek back, or call antipode key recover");
+        }
+        let has_card =
+            !store.list(layout::CARDS_PREFIX).map_err(|error| error.while_doing(doing))?.is_empty();
+        for name in ["root", "working"] {
+            if has_card && !self.path(name).exists() {
+                return lost(&format!("keys/{name}"), "put it back; a new one would be another region's");
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the keys of a region that was made before.
     pub fn open(&self, store: &dyn ObjectStore, region: RegionId) -> Result<RegionKeys, VaultError> {
         require_format(store)?;
-        let kek = Kek::load(&self.path("kek"))?;
+        let kek = self.open_kek(store)?;
+        Ok(RegionKeys { kek, identity: self.open_identity(store, region)? })
+    }
+
+    /// Opens the working keys alone.
+    pub fn open_identity(
+        &self,
+        store: &dyn ObjectStore,
+        region: RegionId,
+    ) -> Result<RegionIdentity, VaultError> {
         let keys = WorkingKeys::load(&self.path("working"))?;
-        let identity = RegionIdentity::new(keys, newest_card(store, region)?)?;
-        Ok(RegionKeys { kek, identity })
+        RegionIdentity::new(keys, newest_card(store, region)?)
+    }
+
+    /// The fingerprint of the region's root key.
+    pub fn root_fingerprint(&self) -> Result<[u8; 32], VaultError> {
+        Ok(RootKey::load(&self.path("root"))?.public().fingerprint())
     }
 }
 
@@ -203,6 +267,70 @@ impl Control {
                 crate::Reason::WritesBlocked,
                 format!("writing is blocked: {reason}"),
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vault::card::CardFields;
+    use vault::keys::Secret;
+    use vault::seams::{FixedClock, SeededEntropy};
+    use vault::state::{PolicyRecord, StateRecord};
+    use vault::store::SimulatedStore;
+
+    use super::*;
+
+    /// A region with fresh keys.
+    pub(super) fn identity(entropy: &SeededEntropy) -> RegionIdentity {
+        let root = RootKey::from_secret(&Secret::generate(entropy));
+        let keys = WorkingKeys::generate(entropy);
+        let fields = CardFields {
+            name: "a".to_owned(),
+            signing_key: keys.signing_key(),
+            receiving_key: keys.receiving_key(),
+            tls_key_hash: [0; 32],
+            serial: 1,
+            valid_from_ms: 0,
+            valid_to_ms: u64::MAX,
+            next_root_key: None,
+        };
+        RegionIdentity::new(keys, root.sign_card(&fields).unwrap()).unwrap()
+    }
+
+    /// Something to keep in a state object.
+    pub(super) fn record() -> StateRecord {
+        StateRecord::Policy(PolicyRecord {
+            policy_id: "p".to_owned(),
+            project_id: "q".to_owned(),
+            revision: 1,
+            name: "nightly".to_owned(),
+            is_enabled: true,
+            document: "{}".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_lost_key_is_never_replaced_by_making_the_region_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, entropy, clock) = (SimulatedStore::new(1), SeededEntropy::new(1), FixedClock::new(1));
+        let files = KeyFiles::new(folder.path());
+        let ensure = || files.ensure(&store, &"a".parse().unwrap(), [1; 32], &clock, &entropy).map(drop);
+        ensure().unwrap();
+        ensure().unwrap();
+        let keys = vault::keys::DomainKeys::generate(&entropy);
+        let kek = files.open_kek(&store).unwrap();
+        vault::key_store::KeyStore { store: &store, kek: &kek }.keep(&keys).unwrap();
+        for (name, word) in
+            [("kek", "antipode key recover"), ("root", "keys/root"), ("working", "keys/working")]
+        {
+            let (path, aside) = (folder.path().join(name), folder.path().join("aside"));
+            std::fs::rename(&path, &aside).unwrap();
+            let why = ensure().unwrap_err().to_string();
+            assert!(why.contains(word), "{why}");
+            assert!(!path.exists(), "{name} was made anew");
+            std::fs::rename(&aside, &path).unwrap();
+            ensure().unwrap();
         }
     }
 }

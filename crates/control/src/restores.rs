@@ -11,6 +11,7 @@ use model::server::{Server, Volume};
 use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
+use crate::lost_keys::LostKey;
 use crate::page::{Page, PageOf, RestoreSort, found, found_or, page_of};
 
 /// An order to restore one item.
@@ -33,8 +34,11 @@ pub struct RestoreOrder {
 impl Control {
     /// Orders a restore.
     pub async fn restore(&self, caller: &Caller, order: RestoreOrder) -> Result<Restore, Error> {
-        let project = caller.may(Action::Order)?;
+        let project = caller.may(Action::Restore)?;
         let item = self.item_of(project, order.item_id).await?;
+        if item.origin.is_none() && self.troubles().lacks(LostKey::Kek) {
+            return Err(self.troubles().refusal());
+        }
         if item.checkpoint_id != order.checkpoint_id {
             let reason = Reason::ItemNotFound { item: order.item_id.to_string() };
             return Err(Error::not_found(

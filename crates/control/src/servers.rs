@@ -46,7 +46,7 @@ impl Control {
     /// Registers a server with its volumes. Each volume is opened once, to learn its size and to refuse
     /// at once what could not be backed up.
     pub async fn register_server(&self, caller: &Caller, new: NewServer) -> Result<Server, Error> {
-        caller.must_operate()?;
+        caller.must_operate_to_change()?;
         self.add_server(new).await
     }
 
@@ -117,7 +117,7 @@ impl Control {
 
     /// Forgets a server that no policy names. Its backups stay.
     pub async fn remove_server(&self, caller: &Caller, id: &ResourceId) -> Result<(), Error> {
-        caller.must_operate()?;
+        caller.must_operate_to_change()?;
         self.catalog().remove_server(id, self.now()).await?;
         self.wakes().scheduler.notify_one();
         Ok(())

@@ -13,21 +13,21 @@ use vault::crash_point;
 use vault::cut::CutParameters;
 use vault::error::VaultError;
 use vault::ids::{DomainId, VaultId};
+use vault::key_store::KeyStore;
 use vault::keys::DomainKeys;
 use vault::layout;
 use vault::properties::VaultProperties;
+use vault::recovery::wraps::keys_from_wraps;
 use vault::signed::Signers;
-use vault::store::Put;
 use vault::vault::{Vault, VaultParts};
 use vault::wrap::{Role, Wrap, WrapOrder};
 
+use crate::epochs::ensure_wraps;
 use crate::error::Error;
 use crate::ledger::CatalogLedger;
+use crate::lost_keys::LostKey;
 use crate::region::signers_of;
 use crate::{Control, Parts, blocking};
-
-/// Largest key bundle that is read.
-const BUNDLE_BYTES_MAX: u64 = 17 << 20;
 
 /// The vaults that are open in this process.
 #[derive(Default)]
@@ -73,8 +73,18 @@ impl Control {
                 return Ok(vault.clone());
             }
             let vault = {
-                let signers = signers_of(control.identity(), &control.peers().cards());
-                open_from_store(control.parts(), &row, signers, runtime)?
+                let peers = control.peers().cards();
+                let signers = signers_of(control.identity(), &peers);
+                let troubles = control.troubles();
+                let keys = match troubles.lacks(LostKey::Kek) {
+                    false => load_keys(control.parts(), DomainId(row.domain))?,
+                    true => keys_wrapped_for_us(control.parts(), VaultId(row.id), &signers)?,
+                };
+                let vault = open_from_store(control.parts(), &row, keys, signers, runtime)?;
+                if row.source.is_none() && troubles.may_write() {
+                    ensure_wraps(control.parts(), vault.id(), &vault.keys(), &peers)?;
+                }
+                vault
             };
             open.insert(vault.id(), vault.clone());
             Ok(vault)
@@ -101,6 +111,7 @@ impl Control {
 fn open_from_store(
     parts: &Parts,
     row: &VaultRow,
+    keys: DomainKeys,
     signers: Signers,
     runtime: Handle,
 ) -> Result<Vault, VaultError> {
@@ -112,7 +123,7 @@ fn open_from_store(
         store: parts.store.clone(),
         ledger: Arc::new(ledger),
         index_folder: parts.index_dir.join(id.to_string()),
-        keys: load_keys(parts, DomainId(row.domain))?,
+        keys,
         cut: CutParameters::DEFAULT,
         identity: Some(parts.identity.clone()),
         signers,
@@ -122,41 +133,27 @@ fn open_from_store(
     })
 }
 
+/// The keys of a vault of replicas, without the KEK: from the wraps that its origin made for us.
+fn keys_wrapped_for_us(parts: &Parts, vault: VaultId, signers: &Signers) -> Result<DomainKeys, VaultError> {
+    let own = parts.identity.receiving_key();
+    let (keys, _) = keys_from_wraps(parts.store.as_ref(), vault, &[own], signers)?;
+    keys.ok_or_else(|| VaultError::refused("its keys lie under the KEK, which this region runs without"))
+}
+
+/// The keys of the region's store.
+pub(crate) fn key_store(parts: &Parts) -> KeyStore<'_> {
+    KeyStore { store: parts.store.as_ref(), kek: &parts.kek }
+}
+
 /// The newest key bundle of a domain.
 pub(crate) fn load_keys(parts: &Parts, domain: DomainId) -> Result<DomainKeys, VaultError> {
-    let doing = "loading the keys of a vault";
-    let names =
-        parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
-    let newest = names.iter().filter_map(|name| layout::bundle_revision(domain, name)).max();
-    let revision =
-        newest.ok_or_else(|| VaultError::refused(format!("the store has no keys of domain {domain}")))?;
-    let name = layout::bundle_name(domain, revision);
-    let stored = parts.store.get(&name, BUNDLE_BYTES_MAX).map_err(|error| error.while_doing(doing))?;
-    parts.kek.open_bundle(&name, &stored)
+    let keys = key_store(parts).newest(domain)?;
+    keys.ok_or_else(|| VaultError::refused(format!("the store has no keys of domain {domain}")))
 }
 
 /// Keeps keys as the next bundle of their domain. Never overwrites: a bundle is written once.
 pub(crate) fn store_keys(parts: &Parts, keys: &DomainKeys) -> Result<(), VaultError> {
-    let doing = "storing the keys of a vault";
-    let domain = keys.domain();
-    let names =
-        parts.store.list(&layout::bundles_prefix(domain)).map_err(|error| error.while_doing(doing))?;
-    let newest = names.iter().filter_map(|name| layout::bundle_revision(domain, name)).max();
-    let revision = newest.map_or(1, |revision| revision + 1);
-    let mut sealed = Vec::new();
-    parts.kek.seal_bundle(keys, revision, &mut sealed)?;
-    let name = layout::bundle_name(domain, revision);
-    match parts.store.put_if_absent(&name, &sealed).map_err(|error| error.while_doing(doing))? {
-        Put::Created => {}
-        // Sealing is deterministic: the same keys are the same bytes, whoever stored them.
-        Put::Exists => {
-            let stored =
-                parts.store.get(&name, BUNDLE_BYTES_MAX).map_err(|error| error.while_doing(doing))?;
-            if stored != sealed {
-                return Err(VaultError::refused("another process stored other keys at the same moment"));
-            }
-        }
-    }
+    key_store(parts).keep(keys)?;
     crash_point!("vault.keys_stored");
     Ok(())
 }

@@ -79,7 +79,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts all workers.
+    /// Starts the workers that have the keys for their work.
     pub fn start(control: &Control, counts: WorkerCounts) -> Workers {
         let (stop, stopped) = watch::channel(false);
         let plan = [
@@ -90,14 +90,20 @@ impl Workers {
             (JobKind::Verify, 1),
         ];
         let mut tasks = Vec::new();
+        let troubles = control.troubles();
         for (kind, count) in plan {
+            let has_keys =
+                if kind == JobKind::Restore { troubles.may_restore() } else { troubles.may_write() };
+            let count = if has_keys { count } else { 0 };
             for _ in 0..count {
                 let look = Look { control: control.clone(), stopped: stopped.clone() };
                 tasks.push(tokio::spawn(look.run(Task::Jobs(kind))));
             }
         }
-        let look = Look { control: control.clone(), stopped };
-        tasks.push(tokio::spawn(look.run(Task::House)));
+        if troubles.may_write() {
+            let look = Look { control: control.clone(), stopped };
+            tasks.push(tokio::spawn(look.run(Task::House)));
+        }
         Workers { stop, tasks }
     }
 

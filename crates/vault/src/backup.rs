@@ -189,8 +189,9 @@ impl Vault {
         progress: &dyn Progress,
         believes_tracking: bool,
     ) -> Result<Ran, VaultError> {
+        let bases = self.bases_without_retired_epochs(&order.bases)?;
         let Begun { operation, base, .. } =
-            Operation::begin(&self.core, order.operation, order.bases.iter().copied())?;
+            Operation::begin(&self.core, order.operation, bases.into_iter())?;
         let planned = self.plan(&operation, base, volumes, progress, believes_tracking)?;
         let trees = planned.work.run()?;
         Ok(Ran { operation, base, base_epochs: planned.base_epochs, trees })
@@ -249,6 +250,27 @@ impl Vault {
         }
         let count = Count { objects: fields.object_count, bytes: fields.stored_bytes };
         Ok(Some(Base { digest, trees, count, epochs: fields.epochs.clone() }))
+    }
+
+    /// The bases of which all can be kept: one that lists a retired epoch would carry it on.
+    fn bases_without_retired_epochs(
+        &self,
+        bases: &[ManifestDigest],
+    ) -> Result<Vec<ManifestDigest>, VaultError> {
+        let keys = self.core.keys();
+        if keys.retired_epochs().next().is_none() {
+            return Ok(bases.to_vec());
+        }
+        let mut kept = Vec::new();
+        for &base in bases {
+            match self.read_manifest(base) {
+                Ok(manifest) if manifest.fields().epochs.iter().any(|epoch| keys.is_retired(*epoch)) => {}
+                Ok(_) => kept.push(base),
+                Err(VaultError::ManifestMissing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(kept)
     }
 
     /// Stores a manifest under its digest. What it names must be durable.

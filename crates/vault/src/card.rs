@@ -256,6 +256,12 @@ impl RegionIdentity {
         }
     }
 
+    /// A region whose working keys are lost: its place is taken by keys that no card names, so that nothing
+    /// it might sign is believed by anybody, and no wrap opens.
+    pub fn without_keys(card: Card, entropy: &dyn Entropy) -> RegionIdentity {
+        RegionIdentity { keys: WorkingKeys::generate(entropy), card }
+    }
+
     /// The region.
     pub fn region(&self) -> RegionId {
         self.card.region()

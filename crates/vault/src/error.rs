@@ -91,6 +91,12 @@ pub enum VaultError {
         /// The epoch.
         epoch: Epoch,
     },
+    /// The KEK that sealed this is not held here; an operator must put it back, or recover.
+    #[error("it is sealed under KEK {number}, which this region does not hold")]
+    KekMissing {
+        /// The number of the KEK.
+        number: u32,
+    },
     /// A file that holds a key cannot be used; an operator must look at it.
     #[error("key file {path}: {why}")]
     KeyFile {

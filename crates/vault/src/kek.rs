@@ -1,15 +1,19 @@
 //! The region's key-encrypting key, and the bundles of domain keys sealed under it.
 //!
-//! The KEK lies in a file outside the data directory and the store. Under it are sealed key bundles
-//! (kind 6, one revision of one domain's keys each) and state objects (kind 7). Losing it costs no
-//! backup as long as the recovery kit exists; leaking it opens every domain of the region.
+//! The KEK comes from a key file or from a passphrase ([`file`]), outside the data directory and the
+//! store. Under it are sealed key bundles (kind 6, one revision of one domain's keys each), state
+//! objects (kind 7) and the ring of the KEKs before it, so that what was sealed under those stays
+//! readable. Losing it costs no backup as long as the recovery kit exists; leaking it opens every
+//! domain of the region.
 
-use std::path::Path;
+pub mod file;
+pub(crate) mod ring;
+
+use std::collections::BTreeMap;
 
 use crate::codec::{Decoder, Encoder, FORMAT_VERSION};
 use crate::error::VaultError;
 use crate::ids::{Address, DedupId, DomainId, Epoch, Kind};
-use crate::key_file::{create_key_file, load_key_file};
 use crate::keys::{DomainKeys, EPOCH_COUNT_MAX, EpochKeys, KeyRing, ObjectKeys, Secret};
 use crate::layout;
 use crate::object::{Expected, Opener, Sealed, Sealer};
@@ -17,43 +21,69 @@ use crate::seams::Entropy;
 
 const BUNDLE_MAGIC: &[u8] = b"APB1";
 
-/// The word in the key file.
-const FILE_LABEL: &str = "kek";
-
-/// A region's key-encrypting key.
+/// A region's key-encrypting key, and what of its predecessors is known.
 #[derive(Clone, Debug)]
 pub struct Kek {
-    keys: ObjectKeys,
+    number: u32,
+    secret: Secret,
+    /// By number, this one among them.
+    keys: BTreeMap<u32, ObjectKeys>,
+    /// The secrets of the others, for the ring.
+    others: BTreeMap<u32, Secret>,
 }
 
 impl Kek {
-    /// Takes a key over; for key sources other than a file.
+    /// The first KEK of a region.
     pub fn new(secret: &Secret) -> Kek {
-        Kek { keys: ObjectKeys::derive("region", secret, DomainId::ZERO, Epoch::NONE) }
+        Kek::numbered(0, secret)
     }
 
-    /// Makes a new key and its file, which must not exist. Durable when this returns.
-    ///
-    /// # Errors
-    /// `KeyFile`.
-    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Kek, VaultError> {
-        let secret = Secret::generate(entropy);
-        create_key_file(path, FILE_LABEL, secret.expose())?;
-        Ok(Kek::new(&secret))
+    /// A KEK by its number; the number stands in the header of everything sealed under it.
+    pub fn numbered(number: u32, secret: &Secret) -> Kek {
+        let keys = BTreeMap::from([(number, derive(number, secret))]);
+        Kek { number, secret: secret.clone(), keys, others: BTreeMap::new() }
     }
 
-    /// Reads the key from its file.
+    /// What stands in the place of a KEK that is lost: it has the highest number and opens nothing.
+    pub fn lost(entropy: &dyn Entropy) -> Kek {
+        Kek::numbered(u32::MAX, &Secret::generate(entropy))
+    }
+
+    /// Its number; 0 for a region's first.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Opens also what was sealed under another KEK of the region, and under those that one knows.
     ///
     /// # Errors
-    /// `KeyFile` when it is missing, damaged, or open to others than its owner.
-    pub fn load(path: &Path) -> Result<Kek, VaultError> {
-        let secret = load_key_file::<32>(path, FILE_LABEL)?;
-        Ok(Kek::new(&Secret::new(*secret)))
+    /// `Refused` when two KEKs have one number.
+    pub fn also_opens(&mut self, other: &Kek) -> Result<(), VaultError> {
+        let theirs = other.others.iter().chain(std::iter::once((&other.number, &other.secret)));
+        for (number, secret) in theirs {
+            let known = if *number == self.number { Some(&self.secret) } else { self.others.get(number) };
+            match known {
+                Some(known) if known == secret => {}
+                Some(_) => {
+                    return Err(VaultError::refused(format!("there are two KEKs with number {number}")));
+                }
+                None => {
+                    self.keys.insert(*number, derive(*number, secret));
+                    self.others.insert(*number, secret.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of the KEKs whose seals it opens, ascending, its own among them.
+    pub fn opens(&self) -> impl Iterator<Item = u32> {
+        self.keys.keys().copied()
     }
 
     /// The keys under which key bundles and state objects are sealed.
     pub fn sealing_keys(&self) -> &ObjectKeys {
-        &self.keys
+        self.keys.get(&self.number).expect("its own keys were put in when it was made")
     }
 
     /// Seals all keys of a domain into one key bundle, appended to `out`. The revision is sealed with
@@ -68,7 +98,7 @@ impl Kek {
         out: &mut Vec<u8>,
     ) -> Result<Sealed, VaultError> {
         let plaintext = zeroize::Zeroizing::new(encode_bundle(keys, revision));
-        Sealer::new()?.seal(&self.keys, Kind::KeyBundle, 0, &plaintext, out)
+        Sealer::new()?.seal(self.sealing_keys(), Kind::KeyBundle, 0, &plaintext, out)
     }
 
     /// Opens a key bundle found under `name`.
@@ -90,9 +120,13 @@ impl Kek {
 
 impl KeyRing for Kek {
     fn object_keys(&self, kind: Kind, domain: DomainId, epoch: Epoch) -> Result<&ObjectKeys, VaultError> {
-        let is_ours =
-            matches!(kind, Kind::KeyBundle | Kind::RegionState) && domain.is_zero() && epoch == Epoch::NONE;
-        if is_ours { Ok(&self.keys) } else { Err(VaultError::KeyMissing { domain, epoch }) }
+        let is_ours = matches!(kind, Kind::KeyBundle | Kind::RegionState) && domain.is_zero();
+        let missing = VaultError::KeyMissing { domain, epoch };
+        if is_ours {
+            self.keys.get(&epoch.0).ok_or(VaultError::KekMissing { number: epoch.0 })
+        } else {
+            Err(missing)
+        }
     }
 
     fn dedup_id(&self, _plaintext: &[u8]) -> Option<DedupId> {
@@ -115,7 +149,18 @@ pub(crate) fn encode_bundle(keys: &DomainKeys, revision: u64) -> Vec<u8> {
         });
         encoder.fixed(keys.structure.expose());
     });
+    // Only where there are any: a bundle without them ends here.
+    let retired: Vec<_> = keys.retired_epochs().collect();
+    if !retired.is_empty() {
+        encoder.list(&retired, |encoder, epoch| {
+            encoder.u32(epoch.0);
+        });
+    }
     encoder.finish()
+}
+
+fn derive(number: u32, secret: &Secret) -> ObjectKeys {
+    ObjectKeys::derive("region", secret, DomainId::ZERO, Epoch(number))
 }
 
 /// Reads the plaintext of a key bundle: the keys and the revision.
@@ -137,6 +182,13 @@ pub(crate) fn decode_bundle(plaintext: &[u8]) -> Result<(DomainKeys, u64), Vault
         let data = decoder.option(secret)?;
         let structure = secret(&mut decoder)?;
         keys.add_epoch(epoch, EpochKeys { data, structure })?;
+    }
+    if decoder.remaining() > 0 {
+        let retired = decoder.list(EPOCH_COUNT_MAX, 4, |decoder| decoder.u32().map(Epoch))?;
+        if retired.is_empty() || !retired.is_sorted_by(|left, right| left < right) {
+            return Err(decoder.bad("retired epochs do not ascend"));
+        }
+        retired.into_iter().try_for_each(|epoch| keys.retire_epoch(epoch))?;
     }
     decoder.finish()?;
     Ok((keys, revision))
@@ -209,6 +261,48 @@ mod tests {
         for name in [layout::bundle_name(keys.domain(), 4), layout::bundle_name(others.domain(), 3)] {
             assert!(matches!(kek.open_bundle(&name, &stored), Err(VaultError::Refused { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn a_bundle_remembers_which_epochs_are_retired() {
+        let entropy = SeededEntropy::new(4);
+        let kek = Kek::new(&Secret::generate(&entropy));
+        let mut keys = DomainKeys::generate(&entropy);
+        let before = bundle(&kek, &keys);
+        keys.begin_epoch(&entropy).unwrap();
+        keys.retire_epoch(Epoch(1)).unwrap();
+        let opened = open(&kek, &keys, &bundle(&kek, &keys)).unwrap();
+        assert!(opened.is_retired(Epoch(1)) && !opened.is_retired(Epoch(2)));
+        assert!(!open(&kek, &keys, &before).unwrap().is_retired(Epoch(1)));
+        for forged in [&[0u32][..], &[1, 2, 2], &[1, 9], &[1, 2], &[2, 1, 1]] {
+            // count, then epochs: empty, doubled, unknown, current, doubled.
+            let mut encoder = Encoder::new();
+            encoder.fixed(BUNDLE_MAGIC).u16(FORMAT_VERSION).fixed(&[1; 16]).u64(1).bool(false).count(2);
+            for epoch in 1..=2 {
+                encoder.u32(epoch).bool(false).fixed(&[2; 32]);
+            }
+            for number in forged {
+                encoder.u32(*number);
+            }
+            assert!(decode_bundle(encoder.as_slice()).is_err(), "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn a_kek_opens_what_its_predecessors_sealed_and_seals_under_its_own_number() {
+        let entropy = SeededEntropy::new(5);
+        let old = Kek::new(&Secret::generate(&entropy));
+        let mut new = Kek::numbered(1, &Secret::generate(&entropy));
+        let keys = DomainKeys::generate(&entropy);
+        let stored = bundle(&old, &keys);
+        assert!(matches!(open(&new, &keys, &stored), Err(VaultError::KekMissing { number: 0 })));
+        new.also_opens(&old).unwrap();
+        assert_same(&open(&new, &keys, &stored).unwrap(), &keys);
+        assert!(matches!(open(&old, &keys, &bundle(&new, &keys)), Err(VaultError::KekMissing { number: 1 })));
+        assert_eq!(new.opens().collect::<Vec<_>>(), [0, 1]);
+        let another = Kek::numbered(0, &Secret::generate(&entropy));
+        assert!(matches!(new.also_opens(&another), Err(VaultError::Refused { .. })));
+        assert!(!format!("{new:?}").contains(&crate::ids::to_hex(new.secret.expose())));
     }
 
     #[test]

@@ -57,13 +57,27 @@ pub(crate) fn parse<const N: usize>(text: &str, label: &str) -> Result<Zeroizing
     Ok(secret)
 }
 
+/// The label of a key file: which kind of key it holds.
+///
+/// # Errors
+/// `KeyFile` when it is missing, open to others than its owner, or no key file.
+pub fn key_file_label(path: &Path) -> Result<String, VaultError> {
+    let text = read_private(path)?;
+    let mut words = text.split(' ');
+    match (words.next(), words.next()) {
+        (Some("antipode"), Some(label)) => Ok(label.to_owned()),
+        _ => Err(failed(path, "it is no key file")),
+    }
+}
+
 pub(crate) fn render(label: &str, secret: &[u8]) -> String {
     let start = format!("antipode {label} 1 {} ", to_hex(secret));
     let check = to_hex(&blake3::hash(start.as_bytes()).as_bytes()[..4]);
     format!("{start}{check}\n")
 }
 
-fn failed(path: &Path, why: impl Into<String>) -> VaultError {
+/// A key file that cannot be used, and why.
+pub(crate) fn failed(path: &Path, why: impl Into<String>) -> VaultError {
     VaultError::KeyFile { path: path.display().to_string(), why: why.into() }
 }
 
@@ -90,7 +104,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn read_private(path: &Path) -> Result<Zeroizing<String>, VaultError> {
+/// Reads a short text that nobody but its owner may read.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, VaultError> {
     let read = || -> io::Result<(fs::Metadata, Zeroizing<String>)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -98,7 +113,10 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, VaultError> {
         file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
         Ok((metadata, text))
     };
-    let (metadata, text) = read().map_err(|cause| failed(path, cause.to_string()))?;
+    let (metadata, text) = read().map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => failed(path, "it is missing"),
+        _ => failed(path, cause.to_string()),
+    })?;
     let mode = metadata.permissions().mode() & 0o777;
     if !metadata.is_file() || mode & 0o077 != 0 {
         return Err(failed(path, format!("mode {mode:o} lets others read it; it must be 600 or 400")));

@@ -7,7 +7,7 @@
 //!
 //! Keys leave memory when dropped and never show in `Debug`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -210,6 +210,7 @@ pub struct DomainKeys {
     domain: DomainId,
     secrets: Option<DomainSecrets>,
     epochs: BTreeMap<Epoch, ReadyEpoch>,
+    retired: BTreeSet<Epoch>,
 }
 
 impl DomainKeys {
@@ -222,12 +223,12 @@ impl DomainKeys {
 
     /// A restorable domain, still without epochs.
     pub fn restorable(domain: DomainId, identity: Secret) -> DomainKeys {
-        DomainKeys { domain, secrets: Some(DomainSecrets::new(domain, identity)), epochs: BTreeMap::new() }
+        DomainKeys { secrets: Some(DomainSecrets::new(domain, identity)), ..DomainKeys::sealed(domain) }
     }
 
     /// A sealed domain, still without epochs: it will only ever hold structure keys.
     pub fn sealed(domain: DomainId) -> DomainKeys {
-        DomainKeys { domain, secrets: None, epochs: BTreeMap::new() }
+        DomainKeys { domain, secrets: None, epochs: BTreeMap::new(), retired: BTreeSet::new() }
     }
 
     /// The domain.
@@ -304,6 +305,44 @@ impl DomainKeys {
         let data = keys.data.as_ref().map(|master| derive("data", master));
         let structure = derive("structure", &keys.structure);
         self.epochs.insert(epoch, ReadyEpoch { keys, data, structure });
+        Ok(())
+    }
+
+    /// Notes that an epoch's keys may be known to others: what they sealed stays readable, and is not
+    /// found again by backups. Retiring it again changes nothing.
+    ///
+    /// # Errors
+    /// `Refused` for the current epoch, or one that is not held.
+    pub fn retire_epoch(&mut self, epoch: Epoch) -> Result<(), VaultError> {
+        if epoch == self.current_epoch() {
+            return Err(VaultError::refused(format!(
+                "epoch {epoch} is the current one; begin a new one first"
+            )));
+        }
+        self.epoch_keys(epoch).map_err(|_| VaultError::refused(format!("there is no epoch {epoch}")))?;
+        self.retired.insert(epoch);
+        Ok(())
+    }
+
+    /// Whether an epoch was retired.
+    pub fn is_retired(&self, epoch: Epoch) -> bool {
+        self.retired.contains(&epoch)
+    }
+
+    /// The retired epochs that are still held, ascending.
+    pub fn retired_epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.retired.iter().copied()
+    }
+
+    /// Forgets the keys of a retired epoch. Nothing that was sealed under it opens any more.
+    ///
+    /// # Errors
+    /// `Refused` when it was not retired.
+    pub fn forget_epoch(&mut self, epoch: Epoch) -> Result<(), VaultError> {
+        if !self.retired.remove(&epoch) {
+            return Err(VaultError::refused(format!("epoch {epoch} was not retired")));
+        }
+        self.epochs.remove(&epoch);
         Ok(())
     }
 

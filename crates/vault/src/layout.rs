@@ -128,6 +128,29 @@ pub fn bundle_revision(domain: DomainId, name: &str) -> Option<u64> {
     digits.parse().ok().filter(|revision| bundle_name(domain, *revision) == name)
 }
 
+/// The domain and revision in the name of a key bundle, if it is one.
+pub fn bundle_of_name(name: &str) -> Option<(DomainId, u64)> {
+    let (domain, _) = name.strip_prefix(KEYS_PREFIX)?.split_once('-')?;
+    let domain = DomainId(from_hex(domain).ok()?);
+    Some((domain, bundle_revision(domain, name)?))
+}
+
+/// The name of the ring of KEKs that the KEK with this number sealed.
+pub fn ring_name(number: u32) -> String {
+    format!("{KEYS_PREFIX}kek-{number:08}.ring")
+}
+
+/// The number in the name of a ring, if it is one.
+pub fn ring_of_name(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix(KEYS_PREFIX)?.strip_prefix("kek-")?.strip_suffix(".ring")?;
+    digits.parse().ok().filter(|number| ring_name(*number) == name)
+}
+
+/// Prefix of the wraps of one epoch for one recipient in one role; a vault holds at most one of them.
+pub fn wrap_prefix(vault: VaultId, epoch: Epoch, role: u8, recipient: KeyId) -> String {
+    format!("{}{:08}-{role}-{recipient}-", wraps_prefix(vault), epoch.0)
+}
+
 /// The whole name of a pack.
 pub fn pack_name(vault: VaultId, number: PackNumber, incarnation: Incarnation) -> String {
     PackName::new(number, incarnation).store_name(vault)

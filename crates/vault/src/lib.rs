@@ -12,6 +12,7 @@ pub mod ids;
 pub mod index;
 pub mod kek;
 pub mod key_file;
+pub mod key_store;
 pub mod keys;
 pub mod layout;
 pub mod ledger;

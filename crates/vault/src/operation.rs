@@ -134,7 +134,12 @@ impl Operation {
         };
         let missed: Vec<usize> = (0..ids.len()).filter(|&index| held[index].is_none()).collect();
         let missed_ids: Vec<DedupId> = missed.iter().map(|&index| ids[index]).collect();
-        let known = self.core.index.known(&missed_ids)?;
+        // What a retired epoch sealed may be known to others: new items do not rely on it.
+        let keys = self.core.keys();
+        let mut known = self.core.index.known(&missed_ids)?;
+        for known in &mut known {
+            known.take_if(|known| keys.is_retired(known.epoch));
+        }
         self.may_rely_on(known.iter().flatten().map(|known| known.pack))?;
         for (index, known) in missed.into_iter().zip(known) {
             let Some(known) = known.filter(|known| self.relies_on(known.pack)) else { continue };

@@ -1,5 +1,5 @@
 //! The command line: noun, then verb. Commands call the public API like anybody else; only `init`,
-//! `serve`, `dev` and `demo` touch disks, and those live outside this module.
+//! `serve`, `key`, `dev` and `demo` touch disks, and those live outside this module.
 
 mod api;
 mod checkpoint;
@@ -32,6 +32,7 @@ use self::wait::Patience;
 use crate::demo::DemoArgs;
 use crate::dev::DevArgs;
 use crate::init::InitArgs;
+use crate::key::KeyArgs;
 use crate::serve::ServeArgs;
 
 /// Self-hosted backup of servers, with replication to other regions.
@@ -60,7 +61,7 @@ pub struct Global {
     password_file: Option<PathBuf>,
     /// Project, by name or id; OS_PROJECT_ID or OS_PROJECT_NAME if left out
     #[arg(long, global = true, value_name = "PROJECT")]
-    project: Option<String>,
+    pub project: Option<String>,
     /// Region to talk to; OS_REGION_NAME if left out
     #[arg(long, global = true, value_name = "NAME")]
     pub region: Option<String>,
@@ -98,6 +99,8 @@ pub enum Command {
     Init(InitArgs),
     /// Run a region
     Serve(ServeArgs),
+    /// The region's keys: rotate, begin and retire epochs, prove the kit (while it is not served)
+    Key(KeyArgs),
     /// Run two regions with demo servers on this machine, until Ctrl-C
     Dev(DevArgs),
     /// Show the whole story on this machine, with real disks

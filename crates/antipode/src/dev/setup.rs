@@ -227,6 +227,8 @@ async fn make_region(place: &Place, name: &str, ports: Ports) -> Result<(), Fail
         admin_name: ADMIN.to_owned(),
         admin_password_file: password_file(&unfinished, ADMIN),
         kit: unfinished.join(KIT),
+        kit_shares: None,
+        kek_passphrase_file: None,
     };
     let made = init_region(region).await;
     made.map_err(|error| Failure::Init { region: name.to_owned(), cause: error.into() })?;

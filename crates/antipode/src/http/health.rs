@@ -14,14 +14,26 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: the catalog answers.
+/// `GET /readyz`: the catalog answers. A region that runs without some of its keys says which.
 pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Value>) {
     match control.authenticate(NOBODYS_TOKEN).await {
         Err(error) if error.kind != Kind::Unauthenticated => {
             tracing::warn!("not ready: {error}");
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "the catalog does not answer" })))
         }
-        _ => (StatusCode::OK, Json(json!({ "status": "ok" }))),
+        _ => (StatusCode::OK, Json(ready_body(&control))),
+    }
+}
+
+fn ready_body(control: &Control) -> Value {
+    let missing: Vec<Value> = control
+        .troubles()
+        .iter()
+        .map(|trouble| json!({ "missing": trouble.key.word(), "stopped": trouble.key.stops() }))
+        .collect();
+    match missing.is_empty() {
+        true => json!({ "status": "ok" }),
+        false => json!({ "status": "restricted", "keys": missing }),
     }
 }
 

@@ -67,6 +67,18 @@ const PROBES_MAX: u32 = 3;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// The way to peers of a region whose TLS key cannot be used: there is none.
+#[derive(Debug)]
+pub(crate) struct NoLinks;
+
+impl PeerLinks for NoLinks {
+    fn ask<'a>(&'a self, peer: &'a PeerAddress, _request: PeerRequest) -> Asking<'a> {
+        let cause = "this region's TLS key cannot be used".into();
+        let error = LinkError::Unreachable { peer: peer.name.clone(), cause };
+        Box::pin(std::future::ready(Err(error)))
+    }
+}
+
 /// Asks peers over the network.
 #[derive(Debug)]
 pub struct PeerClient {

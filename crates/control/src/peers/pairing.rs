@@ -32,7 +32,7 @@ impl Control {
     /// Makes a single-use invitation for a region that will call itself `name`. The line is as secret
     /// as a password.
     pub async fn invite(&self, caller: &Caller, name: &RegionName) -> Result<String, Error> {
-        caller.must_operate()?;
+        caller.must_operate_to_change()?;
         if name == self.region_name() {
             return Err(Error::invalid("region", "a region cannot be paired with itself"));
         }
@@ -58,7 +58,7 @@ impl Control {
     /// Answers an invitation. The peer is trusted here at once, because the line named its root key;
     /// there it stays powerless until its operator types the code.
     pub async fn accept_invitation(&self, caller: &Caller, line: &str) -> Result<Accepted, Error> {
-        caller.must_operate()?;
+        caller.must_operate_to_change()?;
         let invitation: Invitation = line
             .parse()
             .map_err(|error: vault::error::VaultError| Error::invalid("invitation", error.to_string()))?;
@@ -106,7 +106,7 @@ impl Control {
 
     /// The operator compared the characters and types them: the peer gets its power.
     pub async fn confirm_peer(&self, caller: &Caller, name: &RegionName, typed: &str) -> Result<(), Error> {
-        caller.must_operate()?;
+        caller.must_operate_to_change()?;
         let missing =
             || Error::not_found(Reason::PeerNotFound, format!("no region {name} answered an invitation"));
         let peer = self

@@ -16,7 +16,7 @@ use vault::error::VaultError;
 use vault::ids::ManifestDigest;
 use vault::vault::Vault;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::leases::LeaseProgress;
 use crate::page::found;
 use crate::servers::disk_format;
@@ -78,7 +78,15 @@ impl Control {
         let Some(server) = found(server)? else {
             return Ok(Err(Trouble::Never("the target server is no longer registered".into())));
         };
-        let vault = self.vault_of_domain(domain, &item.project_id).await?;
+        let vault = match self.vault_of_domain(domain, &item.project_id).await {
+            Ok(vault) => vault,
+            // Its keys are lost or damaged: waiting does not bring them back.
+            Err(error) if error.kind == Kind::Internal => {
+                let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+                return Ok(Err(Trouble::Never(format!("the vault does not open{cause}"))));
+            }
+            Err(error) => return Err(error),
+        };
         let (restore, item, roots) = (restore.clone(), item.clone(), self.roots());
         let opened = blocking(move || open_targets(&restore, &item, &server, &roots)).await?;
         Ok(opened.map(|pairs| (vault, ManifestDigest(digest), pairs)))

@@ -9,6 +9,7 @@
 mod bare;
 mod dice;
 mod disks;
+mod epochs;
 mod invariants;
 mod links;
 mod region;

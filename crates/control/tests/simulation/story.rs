@@ -39,7 +39,7 @@ struct End {
     restores: u64,
 }
 
-fn begin() -> World {
+pub(crate) fn begin() -> World {
     let mut world = World::seeded(41);
     world.pass_seconds(12 * HOUR_SECONDS);
     for side in Side::BOTH {
@@ -52,7 +52,7 @@ fn begin() -> World {
 }
 
 /// Gives an order, again if the region died of it. None of these orders is cut in the middle.
-fn order(world: &mut World, side: Side, give: impl Fn(&mut World, Side)) {
+pub(crate) fn order(world: &mut World, side: Side, give: impl Fn(&mut World, Side)) {
     let deaths_before = world.wire.deaths().len();
     give(world, side);
     if world.wire.deaths().len() > deaths_before {
@@ -107,7 +107,9 @@ fn untroubled() -> (End, BTreeSet<(Side, &'static str)>) {
 fn every_crash_point_is_reached() {
     let (end, reached) = untroubled();
     assert!(end.backups > 0 && end.replicas > 0 && end.restores == 2, "{end:?}");
-    let mut missed: BTreeSet<&str> = POINTS.iter().copied().collect();
+    // Key commands run while nothing else does; `epochs.rs` and `src/region/kek_files` kill them.
+    let mut missed: BTreeSet<&str> =
+        POINTS.iter().copied().filter(|name| !name.starts_with("key.")).collect();
     for (_, point) in reached {
         missed.remove(point);
     }

@@ -345,7 +345,7 @@ impl Open<'_, '_> {
 
 /// True when chunks of this epoch may be named again: one whose key is gone is sealed anew.
 pub(super) fn is_usable(keys: &DomainKeys, epoch: Epoch) -> bool {
-    keys.object_keys(Kind::Chunk, keys.domain(), epoch).is_ok()
+    !keys.is_retired(epoch) && keys.object_keys(Kind::Chunk, keys.domain(), epoch).is_ok()
 }
 
 /// Finds where the pieces meet an entry of the leaf that holds, and drops the pieces behind that place.

@@ -7,7 +7,7 @@ use crate::key_file;
 use crate::keys::Secret;
 use crate::layout::{self, PackName};
 use crate::pairing::{Invitation, is_code, pairing_code};
-use crate::recovery::{RecoveryKit, RecoverySeed, SHEET_BYTES_MAX};
+use crate::recovery::{RecoveryKit, RecoverySeed, SHEET_BYTES_MAX, Sheet};
 use crate::stored::check_format;
 
 pub(super) const TARGETS: &[Target] = &[
@@ -58,6 +58,8 @@ fn keys() -> Vec<Vec<u8>> {
 
 fn kit(bytes: &[u8]) {
     let Ok(sheet) = std::str::from_utf8(bytes) else { return };
+    // A share says nothing by itself; it must not bring anybody down.
+    let _ = Sheet::parse(sheet);
     if let Ok(kit) = RecoveryKit::parse(sheet) {
         assert!(sheet.len() <= SHEET_BYTES_MAX);
         let again = RecoveryKit::parse(&kit.render("again")).expect("what was rendered can be read");
