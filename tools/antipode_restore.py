@@ -447,9 +447,9 @@ def join_shares(shares):
         seed = bytes(sum_ ^ multiply(weight, byte) for sum_, byte in zip(seed, y))
     return seed
 
-def parse_kit(paths):
+def parse_kit(texts):
     """The root fingerprint and the seed on one sheet, or on enough sheets with shares."""
-    roots, secrets = zip(*(parse_sheet(Path(path).read_text(encoding="utf-8")) for path in paths))
+    roots, secrets = zip(*map(parse_sheet, texts))
     require(len(set(roots)) == 1, "kit: sheets of different regions")
     whole = next((secret for secret in secrets if len(secret) == 32), None)
     return roots[0], whole or join_shares(secrets)
@@ -457,7 +457,7 @@ def parse_kit(paths):
 def secrets_from(arguments):
     root, seed = (bytes.fromhex(text) if text else None for text in (arguments.fingerprint, arguments.seed))
     if arguments.kit:
-        kit_root, seed = parse_kit(arguments.kit)
+        kit_root, seed = parse_kit([Path(path).read_text(encoding="utf-8") for path in arguments.kit])
         require(root in (None, kit_root), "the kit belongs to another region than --fingerprint")
         root = kit_root
     require(root and seed and len(root) == len(seed) == 32, "give --kit, or --seed and --fingerprint of 32 bytes each")

@@ -65,7 +65,7 @@ def write(folder, name, digits):
 
 def check_signed():
     kept = vectors("signed.json")
-    root, seed = reader.parse_kit(kept["kit"])
+    root, seed = reader.parse_kit([kept["kit"]])
     assert (root.hex(), seed.hex()) == (kept["root_fingerprint"], kept["recovery_seed"])
     recovery_key = reader.X25519PrivateKey.from_private_bytes(reader.D("antipode v1 recovery x25519", seed))
     assert reader.fingerprint(recovery_key.public_key().public_bytes_raw())[:16].hex() == kept["recovery_key_id"]
@@ -118,10 +118,10 @@ def check_pack():
 def check_kits():
     kit = vectors("signed.json")["kit"]
     typed = re.sub(r"(?m)^ +", "\t", kit.upper())
-    assert reader.parse_kit(typed) == reader.parse_kit(kit)
+    assert reader.parse_kit([typed]) == reader.parse_kit([kit])
     for wrong in (kit.replace("seed 2", "seed 3"), kit + kit, kit.replace("check ", "check f", 1)):
         try:
-            reader.parse_kit(wrong)
+            reader.parse_kit([wrong])
             raise AssertionError("a wrong kit was accepted")
         except reader.Refused:
             pass
