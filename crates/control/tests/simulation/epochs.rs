@@ -89,26 +89,34 @@ fn tell(world: &mut World) {
     back_up_and_replicate(world);
 }
 
-/// Lives through the story; answers how many backups and replicas there are in the end.
-fn live(plan: Plan) -> (World, usize, usize) {
+/// The world after the story.
+struct Lived {
+    world: World,
+    backups: usize,
+    replicas: usize,
+    /// The points of key commands that the source passed.
+    reached: BTreeSet<&'static str>,
+}
+
+/// Lives through the story.
+fn live(plan: Plan) -> Lived {
     let mut world = begin();
     world.arm(Side::A, plan);
     tell(&mut world);
+    let reached = world.region(Side::A).reached().filter(|point| point.starts_with("key.")).collect();
     check_all(&mut world);
     let first_epoch =
         world.region(Side::A).store.objects().into_keys().filter(|name| name.contains("/00000001-"));
     assert_eq!(first_epoch.count(), 0, "wraps of the destroyed epoch");
     let count = |side| world.items(side, &[ItemState::Available]).len();
     let (backups, replicas) = (count(Side::A), count(Side::B));
-    (world, backups, replicas)
+    Lived { world, backups, replicas, reached }
 }
 
 #[test]
 fn epochs_begin_and_end_and_a_crash_at_any_step_changes_nothing() {
-    let (world, backups, replicas) = live(Plan::record());
+    let Lived { backups, replicas, reached, .. } = live(Plan::record());
     assert!(backups == 4 && replicas == 8, "{backups} backups, {replicas} replicas");
-    let reached: BTreeSet<&str> =
-        world.region(Side::A).reached().filter(|point| point.starts_with("key.")).collect();
     let wanted = [
         "key.epoch_begun",
         "key.epoch_gone",
@@ -120,7 +128,7 @@ fn epochs_begin_and_end_and_a_crash_at_any_step_changes_nothing() {
     assert_eq!(reached.iter().copied().collect::<Vec<_>>(), wanted);
     for point in wanted {
         for hit in [1, 2] {
-            let (world, ..) = live(Plan::at(point, hit));
+            let Lived { world, .. } = live(Plan::at(point, hit));
             let deaths = world.wire.deaths();
             assert!(deaths.iter().all(|death| *death == (Side::A, point)), "{deaths:?}");
             let count = |side| world.items(side, &[ItemState::Available]).len();
