@@ -190,8 +190,7 @@ impl Vault {
         believes_tracking: bool,
     ) -> Result<Ran, VaultError> {
         let bases = self.bases_without_retired_epochs(&order.bases)?;
-        let Begun { operation, base, .. } =
-            Operation::begin(&self.core, order.operation, bases.into_iter())?;
+        let Begun { operation, base, .. } = Operation::begin(&self.core, order.operation, bases.into_iter())?;
         let planned = self.plan(&operation, base, volumes, progress, believes_tracking)?;
         let trees = planned.work.run()?;
         Ok(Ran { operation, base, base_epochs: planned.base_epochs, trees })

@@ -95,7 +95,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kit.txt");
         let files = write_sheets(&kit, "eu-a", &path, None, &SeededEntropy::new(2)).unwrap();
-        assert_eq!(files, [path.clone()]);
+        assert_eq!(files, std::slice::from_ref(&path));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let sheet = std::fs::read_to_string(&path).unwrap();
         assert!(sheet.lines().count() <= 66, "{} lines", sheet.lines().count());

@@ -42,7 +42,7 @@ impl Believed {
     /// # Errors
     /// `Unavailable`; `Refused` when the store has no card with this root fingerprint.
     pub fn read(store: &dyn ObjectStore, root_fingerprint: &[u8; 32]) -> Result<Believed, VaultError> {
-        let cards: Vec<Card> = read_all(store, layout::CARDS_PREFIX, |name, bytes| read_card(name, bytes))?.0;
+        let cards: Vec<Card> = read_all(store, layout::CARDS_PREFIX, read_card)?.0;
         let is_own = |card: &&Card| fingerprint(&card.root_key().0) == *root_fingerprint;
         let newest = cards.iter().filter(is_own).max_by_key(|card| card.fields().serial);
         let newest = newest.ok_or_else(|| {
