@@ -35,7 +35,11 @@ CREATE TABLE checkpoint_items (
     expired_at INTEGER,
     failure_operation TEXT,
     failure_code TEXT,
-    failure_reason TEXT
+    failure_reason TEXT,
+    deleted_at INTEGER,
+    purge_after INTEGER,
+    purged_at INTEGER,
+    undeleted_at INTEGER
 ) STRICT;
 
 CREATE INDEX checkpoint_items_by_checkpoint ON checkpoint_items (checkpoint_id);
@@ -50,6 +54,9 @@ CREATE INDEX checkpoint_items_by_project ON checkpoint_items (project_id, create
 
 CREATE INDEX checkpoint_items_by_resource ON checkpoint_items (project_id, resource_id, protected_at);
 
+CREATE INDEX checkpoint_items_quarantined ON checkpoint_items (domain, purge_after)
+    WHERE state = 'deleted' AND purged_at IS NULL;
+
 CREATE INDEX checkpoint_items_running ON checkpoint_items (policy_id)
     WHERE state IN ('waiting_protect', 'protecting');
 
@@ -62,6 +69,31 @@ CREATE TABLE checkpoints (
     auto_trigger INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     deleted_at INTEGER
+) STRICT;
+
+CREATE TABLE collections (
+    vault_id BLOB NOT NULL PRIMARY KEY REFERENCES vaults (id),
+    operation_id TEXT,
+    phase TEXT NOT NULL,
+    done_bytes INTEGER NOT NULL,
+    total_bytes INTEGER NOT NULL,
+    begun_at INTEGER NOT NULL,
+    phase_begun_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    finished_seq INTEGER NOT NULL,
+    live_bytes INTEGER NOT NULL,
+    deleted_pack_count INTEGER NOT NULL,
+    deleted_bytes INTEGER NOT NULL,
+    rewritten_bytes INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE condemned_manifests (
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
+    manifest_digest BLOB NOT NULL,
+    deleted_at INTEGER,
+    PRIMARY KEY (vault_id, manifest_digest)
 ) STRICT;
 
 CREATE TABLE grants (
@@ -153,6 +185,10 @@ CREATE TABLE packs (
 CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);
 
 CREATE INDEX packs_by_operation ON packs (operation_id, number);
+
+CREATE INDEX packs_condemned ON packs (vault_id, number) WHERE state = 'condemned';
+
+CREATE INDEX packs_reserved ON packs (vault_id, number) WHERE state = 'reserved';
 
 CREATE TABLE peer_heads (
     region TEXT NOT NULL PRIMARY KEY,
@@ -415,6 +451,8 @@ CREATE TABLE state_outbox (
     revision INTEGER NOT NULL,
     deletion TEXT,
     deleted_at INTEGER,
+    purge_after INTEGER,
+    is_undone INTEGER NOT NULL,
     manifest_digest BLOB,
     PRIMARY KEY (subject_kind, subject_id)
 ) STRICT;
@@ -465,6 +503,7 @@ CREATE TABLE vaults (
     source_project_id TEXT,
     commit_seq INTEGER NOT NULL,
     last_pack INTEGER NOT NULL,
+    history_seq INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (domain, project_id)
 ) STRICT;

@@ -62,6 +62,9 @@ pub struct Config {
     /// How much work at once.
     #[serde(default)]
     pub work: Work,
+    /// How long deleted backups can be had back, and when space is freed.
+    #[serde(default)]
+    pub keep: Keep,
     /// The log on standard error.
     #[serde(default)]
     pub log: Log,
@@ -270,6 +273,24 @@ impl Default for Work {
     }
 }
 
+/// `[keep]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// Days for which a deleted or expired backup can be had back.
+    pub quarantine_days: u32,
+    /// A vault is collected by itself at most this often.
+    pub collect_every_hours: u32,
+    /// A pack is rewritten when less than this share of it is needed, in percent; 0 means never.
+    pub rewrite_below_percent: u8,
+}
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep { quarantine_days: 7, collect_every_hours: 24, rewrite_below_percent: 50 }
+    }
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -355,12 +376,16 @@ impl Config {
             ("api.body_timeout_seconds", self.api.body_timeout_seconds),
             ("api.body_bytes_max", self.api.body_bytes_max),
             ("peer.connections_max", u64::from(self.peer.connections_max)),
+            ("keep.collect_every_hours", u64::from(self.keep.collect_every_hours)),
             ("work.backups_max", u64::from(self.work.backups_max)),
             ("work.restores_max", u64::from(self.work.restores_max)),
             ("work.replications_max", u64::from(self.work.replications_max)),
         ];
         match limits.iter().find(|(_, limit)| *limit == 0) {
             Some((name, _)) => Err(format!("{name} must be at least 1")),
+            None if self.keep.rewrite_below_percent > 100 => {
+                Err("keep.rewrite_below_percent must be at most 100".to_owned())
+            }
             None => Ok(()),
         }
     }
@@ -411,6 +436,7 @@ mod tests {
         assert_eq!((shown.work, shown.log), (least.work, least.log));
         let passphrase_file = shown.keys.passphrase_file.clone();
         assert_eq!(shown.keys, Keys { passphrase_file, ..least.keys });
+        assert_eq!(shown.keep, least.keep);
     }
 
     #[test]
@@ -446,9 +472,12 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused() {
-        for bad in
-            ["[api]\nconnections_max = 0\n", "[api]\nurl = \"ftp://x\"\n", "[work]\nbackups_max = -1\n"]
-        {
+        for bad in [
+            "[keep]\nrewrite_below_percent = 101\n",
+            "[api]\nconnections_max = 0\n",
+            "[api]\nurl = \"ftp://x\"\n",
+            "[work]\nbackups_max = -1\n",
+        ] {
             assert!(parse(&format!("{LEAST}{bad}")).is_err(), "{bad}");
         }
         assert!(parse(&LEAST.replace("\"a\"", "\"../a\"")).is_err());

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use catalog::{Catalog, CatalogError};
 use clap::Args;
+use control::collection::CollectionRules;
 use control::peers::messages::PeerLinks;
 use control::servers::{NewServer, NewVolume};
 use control::workers::{Timer, WorkerCounts, Workers};
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
+use vault::collect::CollectSettings;
 use vault::error::VaultError;
 use vault::ids::{Incarnation, RegionId};
 use vault::store::{LocalStore, ObjectStore, StoreError};
@@ -214,6 +216,7 @@ pub(crate) async fn open_control(
         source_roots: Arc::new(SourceRoots::new(config.sources.roots.clone(), forbidden)?),
         index_dir: config.storage.data_dir.join("index"),
         vault_settings: vault_settings(config),
+        collection: collection_rules(config),
     };
     Ok((Control::open_without(parts, keys.troubles).await?, keys.tls))
 }
@@ -253,6 +256,17 @@ pub(crate) fn catalog_url(config: &Config) -> Result<String, StartError> {
             let path = path.to_str().ok_or_else(|| StartError::Refused("data_dir is not UTF-8".into()))?;
             Ok(format!("sqlite://{path}"))
         }
+    }
+}
+
+fn collection_rules(config: &Config) -> CollectionRules {
+    let defaults = CollectionRules::default();
+    let limits =
+        CollectSettings { rewrite_below_percent: config.keep.rewrite_below_percent, ..defaults.limits };
+    CollectionRules {
+        quarantine_seconds: i64::from(config.keep.quarantine_days) * 86_400,
+        every_seconds: i64::from(config.keep.collect_every_hours) * 3600,
+        limits,
     }
 }
 

@@ -119,11 +119,13 @@ impl Catalog {
     }
 
     /// Ends a deletion: the item is no longer found, its checkpoint goes with its last item, and a
-    /// replica leaves a tombstone for the heads.
+    /// replica leaves a tombstone for the heads. An item with a manifest is quarantined until
+    /// `purge_after`: its manifest stays a root, and the deletion can be undone.
     pub async fn finish_delete(
         &self,
         lease: &Lease,
         item: CheckpointItemId,
+        purge_after: Timestamp,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.write("finishing a deletion").await?;
@@ -134,8 +136,23 @@ impl Catalog {
         lock_checkpoint(&mut tx, checkpoint).await?;
         let state = lock_item(&mut tx, item).await?.state.on(ItemEvent::DeleteDone)?;
         store_item_state(&mut tx, item, state, now).await?;
-        tx.execute("DELETE FROM volume_backups WHERE item_id = $1", values![item]).await?;
-        tx.execute("DELETE FROM item_tags WHERE item_id = $1", values![item]).await?;
+        let quarantined = tx
+            .execute(
+                "UPDATE checkpoint_items SET deleted_at = $1, purge_after = $2 \
+                 WHERE id = $3 AND manifest_digest IS NOT NULL",
+                values![now, purge_after, item],
+            )
+            .await?;
+        let purge_after = if quarantined == 1 { purge_after } else { now };
+        if quarantined == 0 {
+            // It never held anything.
+            tx.execute(
+                "UPDATE checkpoint_items SET deleted_at = $1, purge_after = $1, purged_at = $1 WHERE id = $2",
+                values![now, item],
+            )
+            .await?;
+            empty_item(&mut tx, item).await?;
+        }
         tx.execute(
             "UPDATE checkpoints SET deleted_at = $1 WHERE id = $2 AND NOT EXISTS \
              (SELECT 1 FROM checkpoint_items WHERE checkpoint_id = $2 AND state <> 'deleted')",
@@ -148,12 +165,13 @@ impl Catalog {
             values![now, item],
         )
         .await?;
-        note_item_gone(&mut tx, item, now).await?;
+        note_item_gone(&mut tx, item, purge_after, now).await?;
         end_job(&mut tx, JobKind::Delete, item.bytes(), now).await?;
         tx.commit().await
     }
 
-    /// The items of a policy's runs that retention decides about, oldest first.
+    /// The items of a policy's runs that retention decides about, oldest first. Those whose deletion was
+    /// undone by a person are left to people.
     pub async fn items_for_retention(&self, policy: PolicyId) -> Result<Vec<RetentionItem>, CatalogError> {
         let mut tx = self.read("reading items for retention").await?;
         let rows = tx
@@ -162,7 +180,7 @@ impl Catalog {
                     "SELECT ",
                     item_columns!(),
                     " FROM checkpoint_items WHERE policy_id = $1 AND state <> 'deleted' \
-                     ORDER BY created_at, id"
+                     AND undeleted_at IS NULL ORDER BY created_at, id"
                 ),
                 values![policy],
             )
@@ -197,13 +215,20 @@ impl Catalog {
                     "SELECT ",
                     item_columns!(),
                     " FROM checkpoint_items WHERE expired_at <= $1 AND state IN ('available', 'error') \
-                     ORDER BY expired_at, id LIMIT $2"
+                     AND undeleted_at IS NULL ORDER BY expired_at, id LIMIT $2"
                 ),
                 values![now, limit.min(crate::page::PAGE_ROWS_MAX)],
             )
             .await?;
         whole_items(&mut tx, &rows).await
     }
+}
+
+/// Drops what a deleted item no longer needs.
+pub(crate) async fn empty_item(tx: &mut Tx, item: CheckpointItemId) -> Result<(), CatalogError> {
+    tx.execute("DELETE FROM volume_backups WHERE item_id = $1", values![item]).await?;
+    tx.execute("DELETE FROM item_tags WHERE item_id = $1", values![item]).await?;
+    Ok(())
 }
 
 /// The items of a project's checkpoint that are not deleted, by id.
@@ -223,7 +248,7 @@ async fn items_present(
 }
 
 /// Keeps other transactions from adding to or ending a checkpoint.
-async fn lock_checkpoint(tx: &mut Tx, checkpoint: CheckpointId) -> Result<(), CatalogError> {
+pub(crate) async fn lock_checkpoint(tx: &mut Tx, checkpoint: CheckpointId) -> Result<(), CatalogError> {
     tx.execute("UPDATE checkpoints SET plan_id = plan_id WHERE id = $1", values![checkpoint]).await?;
     Ok(())
 }
@@ -304,7 +329,8 @@ async fn skip_waiting_records(
     Ok(true)
 }
 
-async fn order_one(
+/// Orders the end of one locked item that is not being copied.
+pub(crate) async fn order_one(
     tx: &mut Tx,
     item: CheckpointItemId,
     found: &LockedItem,

@@ -145,6 +145,12 @@ pub enum Conflict {
     /// The replica was here and has been deleted or expired.
     #[error("the replica was deleted here")]
     ReplicaGone,
+    /// The manifest of an earlier replica is being removed; it can arrive again afterwards.
+    #[error("the same replica is being removed here; it can arrive again within two hours")]
+    ManifestGoing,
+    /// Another replica of the same backup is here, or on its way.
+    #[error("another replica of the same backup is here or on its way")]
+    ReplicaReplaced,
     /// No grant accepts it now.
     #[error("no open grant accepts it")]
     GrantClosed,

@@ -109,6 +109,22 @@ impl Catalog {
         }
         tx.commit().await
     }
+
+    /// Notes that the destination holds these replicas again: it took their deletion back.
+    pub async fn note_replicas_back(&self, ids: &[ReplicationRecordId]) -> Result<(), CatalogError> {
+        let mut tx = self.write("noting replicas that are back").await?;
+        let mut sorted = ids.to_vec();
+        sorted.sort();
+        for id in sorted {
+            tx.execute(
+                "UPDATE replication_records SET replica_gone_at = NULL WHERE id = $1 AND state = 'done' \
+                 AND is_current = 1",
+                values![id],
+            )
+            .await?;
+        }
+        tx.commit().await
+    }
 }
 
 fn done_of_row(row: &Row) -> Result<DoneRecord, CatalogError> {

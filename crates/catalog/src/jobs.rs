@@ -30,12 +30,20 @@ pub enum JobKind {
     Delete,
     /// Opens every chunk of a checkpoint item.
     Verify,
+    /// Collects a vault.
+    Collect,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [JobKind; 5] =
-        [JobKind::Backup, JobKind::Replicate, JobKind::Restore, JobKind::Delete, JobKind::Verify];
+    pub const ALL: [JobKind; 6] = [
+        JobKind::Backup,
+        JobKind::Replicate,
+        JobKind::Restore,
+        JobKind::Delete,
+        JobKind::Verify,
+        JobKind::Collect,
+    ];
 
     /// The word stored in the catalog.
     pub fn word(self) -> &'static str {
@@ -45,6 +53,7 @@ impl JobKind {
             JobKind::Restore => "restore",
             JobKind::Delete => "delete",
             JobKind::Verify => "verify",
+            JobKind::Collect => "collect",
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod backups;
 mod checkpoints;
+mod collection;
 mod deletion;
 mod engine;
 mod error;
@@ -23,6 +24,7 @@ mod page;
 mod peers;
 mod policies;
 mod publishing;
+mod quarantine;
 mod records;
 mod region;
 mod replicas;
@@ -37,6 +39,9 @@ mod vaults;
 
 pub use backups::{ItemProgress, SequenceScope, StoredItem};
 pub use checkpoints::RunSharing;
+pub use collection::{
+    CollectablePack, Collection, CollectionBegun, CollectionEnd, CollectionProgress, DoomedPack,
+};
 pub use deletion::RetentionItem;
 pub use engine::Catalog;
 pub use error::{CatalogError, Conflict};
@@ -49,6 +54,7 @@ pub use page::{Direction, PAGE_ROWS_MAX, Page, Sort};
 pub use peers::{Invitation, Peer, PeerHead};
 pub use policies::{PolicyFilter, PolicySort};
 pub use publishing::{NewReplica, PublishedReplica};
+pub use quarantine::QuarantinedItem;
 pub use records::{RecordChange, RecordFilter, RecordSort, StoredReplica, TransferProgress};
 pub use region::{NewRegion, Region};
 pub use replicas::{HeadIssue, Replica, ReplicaState};

@@ -44,7 +44,7 @@ pub struct PackRow {
     pub pack: SealedPack,
     /// The vault's count when its state last changed.
     pub commit_seq: u64,
-    /// Whether it may be relied on. Otherwise it is condemned.
+    /// Whether it may be relied on. Otherwise it is condemned, or deleted by now.
     pub is_live: bool,
 }
 
@@ -79,8 +79,8 @@ impl Catalog {
         let number = vault.last_pack + 1;
         tx.execute("UPDATE vaults SET last_pack = $1 WHERE id = $2", values![number, vault.id]).await?;
         tx.execute(
-            "INSERT INTO packs (vault_id, number, operation_id, state, bytes, object_count, commit_seq) \
-             VALUES ($1, $2, $3, 'reserved', 0, 0, 0)",
+            "INSERT INTO packs (vault_id, number, operation_id, state, incarnation, bytes, object_count, \
+             commit_seq) VALUES ($1, $2, $3, 'reserved', (SELECT incarnation FROM region), 0, 0, 0)",
             values![vault.id, number, operation],
         )
         .await?;
@@ -202,64 +202,11 @@ impl Catalog {
     }
 
     /// Ends an operation that came to nothing; a second time changes nothing. Its pins stay until
-    /// [`Catalog::release_pins`].
+    /// [`Catalog::release_pins`] after a mark that follows.
     pub async fn end_operation(&self, operation: OperationId) -> Result<(), CatalogError> {
         let mut tx = self.write("ending an operation").await?;
         end_operation_if_open(&mut tx, operation).await?;
         tx.commit().await
-    }
-
-    /// Condemns those of the packs that nothing can rely on: live, sealed no later than the snapshot,
-    /// not pinned, and not made by an open operation. Answers the numbers that were condemned.
-    pub async fn condemn_packs(
-        &self,
-        vault: [u8; 16],
-        numbers: &[u64],
-        snapshot_commit_seq: u64,
-    ) -> Result<Vec<u64>, CatalogError> {
-        let mut tx = self.write("condemning packs").await?;
-        require_unblocked(&mut tx).await?;
-        let vault = lock_vault(&mut tx, vault).await?;
-        let mut condemned = Vec::new();
-        for number in numbers {
-            let free = tx
-                .first(
-                    "SELECT number FROM packs WHERE vault_id = $1 AND number = $2 AND state = 'live' \
-                     AND commit_seq <= $3 AND NOT EXISTS (SELECT 1 FROM pins \
-                     WHERE pins.vault_id = packs.vault_id AND pins.number = packs.number) \
-                     AND NOT EXISTS (SELECT 1 FROM operations \
-                     WHERE operations.id = packs.operation_id AND operations.is_open = 1)",
-                    values![vault.id, *number, snapshot_commit_seq],
-                )
-                .await?;
-            if free.is_none() {
-                continue;
-            }
-            let commit_seq = next_commit_seq(&mut tx, vault.id).await?;
-            tx.execute(
-                "UPDATE packs SET state = 'condemned', commit_seq = $1 WHERE vault_id = $2 AND number = $3",
-                values![commit_seq, vault.id, *number],
-            )
-            .await?;
-            condemned.push(*number);
-        }
-        tx.commit().await?;
-        Ok(condemned)
-    }
-
-    /// Drops the pins of operations that ended no later than the snapshot of a mark that is now over.
-    pub async fn release_pins(&self, vault: [u8; 16], snapshot_commit_seq: u64) -> Result<u64, CatalogError> {
-        let mut tx = self.write("releasing pins").await?;
-        let vault = lock_vault(&mut tx, vault).await?;
-        let released = tx
-            .execute(
-                "DELETE FROM pins WHERE vault_id = $1 AND operation_id IN (SELECT id FROM operations \
-                 WHERE vault_id = $1 AND is_open = 0 AND ended_commit_seq <= $2)",
-                values![vault.id, snapshot_commit_seq],
-            )
-            .await?;
-        tx.commit().await?;
-        Ok(released)
     }
 }
 
@@ -337,7 +284,7 @@ async fn lock_vault_of(tx: &mut Tx, operation: OperationId) -> Result<VaultRow, 
 fn pack_of_row(row: &Row) -> Result<PackRow, CatalogError> {
     let is_live = match row.text("state")?.as_str() {
         "live" => true,
-        "condemned" => false,
+        "condemned" | "deleted" => false,
         _ => return Err(row.corrupt("state")),
     };
     Ok(PackRow {

@@ -1,16 +1,17 @@
 //! Publishing: the one transaction in which an incoming transfer becomes a replica. After it the replica
 //! is shown, counted and kept as promised; before it nothing of it is visible.
 
-use model::checkpoint::{Checkpoint, CheckpointItem, ItemState};
+use model::checkpoint::{Checkpoint, CheckpointItem, ItemEvent, ItemState};
 use model::grant::{Level, Mode};
 use model::ids::{CheckpointItemId, GrantId, ProjectId};
 use model::time::Timestamp;
 
 use crate::checkpoints::insert_checkpoint;
+use crate::deletion::order_one;
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::grants::{replica_bytes, reserved_bytes};
-use crate::items::insert_item;
+use crate::items::{insert_item, lock_item};
 use crate::jobs::{JobKind, NewJob, enqueue};
 use crate::packs::end_operation_in;
 use crate::region::require_unblocked;
@@ -91,6 +92,7 @@ impl Catalog {
         if !insert_item(&mut tx, &new.item).await? {
             return Err(Conflict::IdTaken { what: "checkpoint item", id: new.item.id.to_string() }.into());
         }
+        replace_older(&mut tx, &new.key, now).await?;
         close_row(&mut tx, &new.key, now).await?;
         let vault = end_operation_in(&mut tx, transfer.operation_id).await?;
         if new.item.domain != Some(vault.domain) || new.item.project_id != vault.project_id {
@@ -153,6 +155,27 @@ fn replica_to_insert(
         published_at: now,
         ended_at: None,
     })
+}
+
+/// A replica that was deleted, ordered again by its source, and had back here meanwhile makes way for the new
+/// one: there is one live replica of a backup. Both have the same manifest.
+async fn replace_older(tx: &mut Tx, key: &TransferKey, now: Timestamp) -> Result<(), CatalogError> {
+    let older = tx
+        .all(
+            "SELECT item_id FROM replicas WHERE source_region = $1 AND source_item_id = $2 \
+             AND destination_project_id = $3 AND generation < $4 AND state = 'live' ORDER BY item_id",
+            key.values(),
+        )
+        .await?;
+    for row in &older {
+        let item: CheckpointItemId = row.id("item_id")?;
+        let found = lock_item(tx, item).await?;
+        if found.state.on(ItemEvent::DeleteOrdered).is_err() {
+            return Err(Conflict::ItemBusy { item, state: found.state }.into());
+        }
+        order_one(tx, item, &found, ReplicaState::Deleting, now).await?;
+    }
+    Ok(())
 }
 
 async fn grant_of_transfer(tx: &mut Tx, key: &TransferKey) -> Result<GrantId, CatalogError> {

@@ -81,10 +81,14 @@ pub enum SubjectState {
     Server(Server),
     /// A grant as it is, revoked or not.
     Grant(Grant),
-    /// It is gone.
+    /// It is gone, or was and has come back.
     Gone {
         /// Since when.
         deleted_at: Timestamp,
+        /// Until when it can be had back at least; the same moment for what cannot.
+        purge_after: Timestamp,
+        /// Whether it was had back.
+        is_undone: bool,
         /// Whether retention did it.
         is_expiry: bool,
         /// Its manifest, for items and replicas that had one.
@@ -101,8 +105,8 @@ impl Catalog {
         let mut tx = self.read("reading unwritten state").await?;
         let rows = tx
             .all(
-                "SELECT subject_kind, subject_id, project_id, revision, deletion, deleted_at, manifest_digest \
-                 FROM state_outbox WHERE deletion IS NULL OR deleted_at IS NOT NULL \
+                "SELECT subject_kind, subject_id, project_id, revision, deletion, deleted_at, purge_after, \
+                 is_undone, manifest_digest FROM state_outbox WHERE deletion IS NULL OR deleted_at IS NOT NULL \
                  ORDER BY revision, subject_kind, subject_id LIMIT $1",
                 values![limit.min(PAGE_ROWS_MAX)],
             )
@@ -166,19 +170,40 @@ pub(crate) async fn note_item_ordered(
 pub(crate) async fn note_item_gone(
     tx: &mut Tx,
     item: CheckpointItemId,
+    purge_after: Timestamp,
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     let touched = tx
         .execute(
-            "UPDATE state_outbox SET deleted_at = $1, \
+            "UPDATE state_outbox SET deleted_at = $1, purge_after = $3, is_undone = 0, \
              manifest_digest = (SELECT manifest_digest FROM checkpoint_items WHERE id = $2) \
              WHERE subject_kind IN ('item', 'replica') AND subject_id = $2",
-            values![now, item],
+            values![now, item, purge_after],
         )
         .await?;
     if touched == 0 {
         return Err(CatalogError::Corrupt { what: format!("the deletion of item {item} was never ordered") });
     }
+    Ok(())
+}
+
+/// Notes, in the transaction that takes the deletion of an item back, that the store does not know yet.
+pub(crate) async fn note_item_back(
+    tx: &mut Tx,
+    item: CheckpointItemId,
+    is_replica: bool,
+    project: &ProjectId,
+    deleted_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    note_item_ordered(tx, item, is_replica, project, false, now).await?;
+    tx.execute(
+        "UPDATE state_outbox SET deleted_at = $1, purge_after = $2, is_undone = 1, \
+         manifest_digest = (SELECT manifest_digest FROM checkpoint_items WHERE id = $3) \
+         WHERE subject_kind IN ('item', 'replica') AND subject_id = $3",
+        values![deleted_at, now, item],
+    )
+    .await?;
     Ok(())
 }
 
@@ -193,9 +218,10 @@ async fn put(
 ) -> Result<(), CatalogError> {
     // The revision rises even when clocks stand still, so that a writer of the older one is found out.
     tx.execute(
-        "INSERT INTO state_outbox (subject_kind, subject_id, project_id, revision, deletion, deleted_at) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (subject_kind, subject_id) DO UPDATE SET \
+        "INSERT INTO state_outbox (subject_kind, subject_id, project_id, revision, deletion, deleted_at, \
+         is_undone) VALUES ($1, $2, $3, $4, $5, $6, 0) ON CONFLICT (subject_kind, subject_id) DO UPDATE SET \
          project_id = excluded.project_id, deletion = excluded.deletion, deleted_at = excluded.deleted_at, \
+         purge_after = NULL, is_undone = 0, \
          revision = CASE WHEN excluded.revision > state_outbox.revision THEN excluded.revision \
          ELSE state_outbox.revision + 1 END",
         values![subject.word(), id, project, now, deletion, deleted_at],
@@ -210,6 +236,8 @@ async fn unwritten_of_row(tx: &mut Tx, row: &Row) -> Result<UnwrittenState, Cata
         None => current_state(tx, row, subject).await?,
         Some(word @ (DELETED | EXPIRED)) => SubjectState::Gone {
             deleted_at: row.time("deleted_at")?,
+            purge_after: row.optional_time("purge_after")?.map_or_else(|| row.time("deleted_at"), Ok)?,
+            is_undone: row.flag("is_undone")?,
             is_expiry: word == EXPIRED,
             manifest_digest: row.optional_bytes("manifest_digest")?,
         },

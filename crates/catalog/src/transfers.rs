@@ -8,6 +8,7 @@ use model::grant::Grant;
 use model::ids::{CheckpointItemId, GrantId, OperationId, ProjectId, RegionName};
 use model::time::Timestamp;
 
+use crate::collection::MANIFEST_REST_SECONDS;
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::grants::{lock_grant, replica_bytes, reserved_bytes};
@@ -146,7 +147,7 @@ impl Catalog {
         }
         let grant = require_grant(&mut tx, offer.grant_id, &offer.key, &offer.source_project_id, now).await?;
         let known = lock_transfer(&mut tx, &offer.key).await?;
-        note_manifest(&mut tx, offer).await?;
+        note_manifest(&mut tx, offer, now).await?;
         if let Some(known) = &known {
             if known.manifest_digest != offer.manifest_digest {
                 return Err(Conflict::Fork.into());
@@ -281,7 +282,7 @@ pub(crate) fn require_bytes(bytes_max: Option<u64>, used: u64, wanted: u64) -> R
 
 /// Notes which manifest a sequence number was shown with, and refuses another one, or a vault that is
 /// bound to somebody else.
-async fn note_manifest(tx: &mut Tx, offer: &TransferOffer) -> Result<(), CatalogError> {
+async fn note_manifest(tx: &mut Tx, offer: &TransferOffer, now: Timestamp) -> Result<(), CatalogError> {
     let vault = lock_vault(tx, offer.vault_id).await?;
     let source =
         VaultSource { region: offer.key.source_region.clone(), project_id: offer.source_project_id.clone() };
@@ -289,6 +290,7 @@ async fn note_manifest(tx: &mut Tx, offer: &TransferOffer) -> Result<(), Catalog
         return Err(Conflict::DomainBound.into());
     }
     let domain = vault.domain;
+    require_manifest_may_come(tx, offer, now).await?;
     tx.execute(
         "INSERT INTO seen_manifests (domain, resource_tag, incarnation, sequence, manifest_digest) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -304,6 +306,28 @@ async fn note_manifest(tx: &mut Tx, offer: &TransferOffer) -> Result<(), Catalog
         .await?;
     let seen = row.map(|row| row.bytes::<32>("manifest_digest")).transpose()?;
     if seen == Some(offer.manifest_digest) { Ok(()) } else { Err(Conflict::Fork.into()) }
+}
+
+/// The name of a manifest comes back when the same replica is ordered again. A collector that is deleting the
+/// earlier one must not meet it: it stays away until the file has been gone for a while.
+async fn require_manifest_may_come(
+    tx: &mut Tx,
+    offer: &TransferOffer,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    let gone_long = now.plus_seconds(-MANIFEST_REST_SECONDS);
+    tx.execute(
+        "DELETE FROM condemned_manifests WHERE vault_id = $1 AND manifest_digest = $2 AND deleted_at <= $3",
+        values![offer.vault_id, offer.manifest_digest, gone_long],
+    )
+    .await?;
+    let going = tx
+        .first(
+            "SELECT manifest_digest FROM condemned_manifests WHERE vault_id = $1 AND manifest_digest = $2",
+            values![offer.vault_id, offer.manifest_digest],
+        )
+        .await?;
+    if going.is_some() { Err(Conflict::ManifestGoing.into()) } else { Ok(()) }
 }
 
 /// Begins or resumes the operation of a transfer and names its base.

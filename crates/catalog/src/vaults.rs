@@ -72,13 +72,16 @@ pub struct VaultRow {
     pub commit_seq: u64,
     /// The last pack number given.
     pub last_pack: u64,
+    /// Rows of deleted packs are gone when their last change came no later than this count.
+    pub history_seq: u64,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
 macro_rules! vault_columns {
     () => {
-        "id, domain, kind, project_id, source_region, source_project_id, commit_seq, last_pack, created_at"
+        "id, domain, kind, project_id, source_region, source_project_id, commit_seq, last_pack, \
+         history_seq, created_at"
     };
 }
 
@@ -91,7 +94,7 @@ impl Catalog {
         let kind = if vault.source.is_some() { VaultKind::Replica } else { VaultKind::Primary };
         tx.execute(
             "INSERT INTO vaults (id, domain, kind, project_id, source_region, source_project_id, \
-             commit_seq, last_pack, created_at) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7) \
+             commit_seq, last_pack, history_seq, created_at) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7) \
              ON CONFLICT DO NOTHING",
             values![
                 vault.id,
@@ -155,25 +158,6 @@ impl Catalog {
             .await?;
         rows.iter().map(vault_of_row).collect()
     }
-
-    /// The manifests that must stay readable: those of live items and the bases of open operations,
-    /// with the `commit_seq` at which they were listed.
-    pub async fn collection_roots(&self, vault: [u8; 16]) -> Result<(u64, Vec<[u8; 32]>), CatalogError> {
-        let mut tx = self.write("listing the roots of a vault").await?;
-        let vault = lock_vault(&mut tx, vault).await?;
-        let rows = tx
-            .all(
-                "SELECT manifest_digest AS digest FROM checkpoint_items WHERE domain = $1 \
-                 AND project_id = $2 AND manifest_digest IS NOT NULL AND state <> 'deleted' \
-                 UNION SELECT base_manifest AS digest FROM operations WHERE vault_id = $3 \
-                 AND is_open = 1 AND base_manifest IS NOT NULL",
-                values![vault.domain, &vault.project_id, vault.id],
-            )
-            .await?;
-        let roots = rows.iter().map(|row| row.bytes("digest")).collect::<Result<_, _>>()?;
-        tx.commit().await?;
-        Ok((vault.commit_seq, roots))
-    }
 }
 
 /// Reads a vault and keeps everybody else from publishing, pinning and condemning in it.
@@ -225,6 +209,7 @@ fn vault_of_row(row: &Row) -> Result<VaultRow, CatalogError> {
         source,
         commit_seq: row.count("commit_seq")?,
         last_pack: row.count("last_pack")?,
+        history_seq: row.count("history_seq")?,
         created_at: row.time("created_at")?,
     })
 }

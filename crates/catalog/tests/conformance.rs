@@ -113,6 +113,17 @@ conformance! {
         pins_outlive_their_operation_until_released
         followers_see_every_change_once
         pin_and_condemn_at_once_never_both_win;
+    collection:
+        a_pack_is_judged_by_who_was_open_at_the_snapshot
+        a_deleted_item_is_a_root_until_its_quarantine_has_ended
+        a_deletion_can_be_undone_until_it_is_purged
+        a_replica_that_came_again_is_not_had_back
+        every_call_of_an_overtaken_collector_is_fenced
+        packs_go_through_condemned_and_deleted_to_nothing
+        packs_that_were_never_sealed_are_condemned_and_forgotten
+        a_manifest_that_goes_does_not_arrive_meanwhile
+        stray_manifests_go_when_their_backup_is_over
+        collections_are_due_when_something_changed;
     transfers:
         a_transfer_opens_resumes_and_completes
         refusals_come_in_order_and_change_nothing

@@ -1,5 +1,6 @@
-//! The deletion worker: row first, manifest after. The chunks stay until the collector finds that no
-//! manifest reaches them; a crash between the two leaves an unlisted manifest, which is litter.
+//! The deletion worker: the item is shown no more, and quarantined. Until that has ended it can be had back
+//! ([`crate::quarantine`]); then a collection purges its row and removes its manifest and, when nothing else
+//! reaches them, its chunks ([`crate::collection`]).
 
 use catalog::Job;
 use model::ids::CheckpointItemId;
@@ -13,7 +14,8 @@ impl Control {
     /// Carries out one deletion job.
     pub(crate) async fn delete_item(&self, job: &Job) -> Result<(), Error> {
         let item_id = CheckpointItemId::from_bytes(job.lease.subject);
-        self.catalog().finish_delete(&job.lease, item_id, self.now()).await?;
+        let purge_after = self.now().plus_seconds(self.parts().collection.quarantine_seconds);
+        self.catalog().finish_delete(&job.lease, item_id, purge_after, self.now()).await?;
         crash_point!("delete.item_gone");
         self.wakes().scheduler.notify_one();
         info!(item.id = %item_id, "deleted a checkpoint item");

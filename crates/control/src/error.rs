@@ -227,6 +227,8 @@ impl From<Conflict> for Error {
             | Conflict::OlderAttempt
             | Conflict::TransferNotOpen
             | Conflict::ReplicaGone
+            | Conflict::ManifestGoing
+            | Conflict::ReplicaReplaced
             | Conflict::HeadMoved
             | Conflict::SlotTaken
             | Conflict::OlderHead => Reason::Busy,

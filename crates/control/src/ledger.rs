@@ -58,6 +58,12 @@ impl PackLedger for CatalogLedger {
         Ok(rows.iter().map(|row| self.ledger_pack(row)).collect())
     }
 
+    fn history_begins(&self) -> Result<u64, LedgerError> {
+        let row = self.runtime.block_on(self.catalog.vault(self.vault_id.0));
+        let row = row.map_err(|error| refused(error, PackNumber(0)))?;
+        Ok(row.map_or(0, |row| row.history_seq))
+    }
+
     fn packs_of(&self, operation: OperationId) -> Result<Vec<LedgerPack>, LedgerError> {
         let rows = self.runtime.block_on(self.catalog.packs_of_operation(operation_id(operation)));
         let rows = rows.map_err(|error| refused(error, PackNumber(0)))?;

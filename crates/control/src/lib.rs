@@ -13,6 +13,7 @@ pub mod arrivals;
 mod backup;
 pub mod changes;
 pub mod checkpoints;
+pub mod collection;
 mod deletion;
 pub mod epochs;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod lost_keys;
 pub mod page;
 pub mod peers;
 pub mod policies;
+pub mod quarantine;
 pub mod region;
 pub mod replication;
 pub mod restores;
@@ -52,6 +54,7 @@ use vault::vault::VaultSettings;
 pub use access::{Action, Caller};
 pub use error::{Error, Kind, Reason};
 
+use crate::collection::CollectionRules;
 use crate::lost_keys::KeyTroubles;
 use crate::peers::PeerTable;
 use crate::peers::messages::PeerLinks;
@@ -96,6 +99,8 @@ pub struct Parts {
     pub index_dir: PathBuf,
     /// Threads and memory of the vault pipelines.
     pub vault_settings: VaultSettings,
+    /// How long deleted items can be had back, and when vaults are collected.
+    pub collection: CollectionRules,
 }
 
 struct Inner {

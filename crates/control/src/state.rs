@@ -83,20 +83,19 @@ impl Control {
             SubjectState::Grant(grant) => {
                 grant_record(grant, unwritten.revision, self.region_id(&grant.source_region))
             }
-            SubjectState::Gone { deleted_at, is_expiry, manifest_digest } => {
+            SubjectState::Gone { deleted_at, purge_after, is_undone, is_expiry, manifest_digest } => {
                 let subject = Subject {
                     kind: subject_kind(unwritten.subject),
                     id: unwritten.id.clone(),
                     project_id: unwritten.project_id.to_string(),
                     manifest: ManifestDigest(manifest_digest.unwrap_or_default()),
                 };
-                // Nothing can be taken back yet, so the end of that time is the deletion itself.
                 StateRecord::Deletion(DeletionRecord {
                     subject,
                     deleted_ms: deleted_at.millis(),
-                    purge_after_ms: deleted_at.millis(),
+                    purge_after_ms: purge_after.millis(),
                     is_expiry: *is_expiry,
-                    is_undone: false,
+                    is_undone: *is_undone,
                     deleted_by: String::new(),
                     reason: String::new(),
                 })

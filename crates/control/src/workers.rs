@@ -36,6 +36,8 @@ pub struct Wakes {
     pub deleter: Notify,
     /// Opening every chunk of a replica that arrived.
     pub verifier: Notify,
+    /// Collections.
+    pub collector: Notify,
     /// Schedules, retention, heads.
     pub scheduler: Notify,
 }
@@ -88,6 +90,7 @@ impl Workers {
             (JobKind::Restore, counts.restore),
             (JobKind::Delete, 1),
             (JobKind::Verify, 1),
+            (JobKind::Collect, 1),
         ];
         let mut tasks = Vec::new();
         let troubles = control.troubles();
@@ -164,6 +167,7 @@ impl Wakes {
             JobKind::Restore => &self.restorer,
             JobKind::Delete => &self.deleter,
             JobKind::Verify => &self.verifier,
+            JobKind::Collect => &self.collector,
         }
     }
 }
@@ -182,6 +186,7 @@ impl Control {
             JobKind::Restore => self.restore_item(&job).await,
             JobKind::Delete => self.delete_item(&job).await,
             JobKind::Verify => self.verify_replica(&job).await,
+            JobKind::Collect => self.collect_vault(&job).await,
         };
         match ended {
             Ok(()) => Ok(Round::Worked),
@@ -209,12 +214,14 @@ impl Control {
         self.now().plus_seconds(seconds)
     }
 
-    /// One round of everything that a timer drives: state objects, schedules, retention, heads, grants.
+    /// One round of everything that a timer drives: state objects, schedules, retention, collections,
+    /// heads, grants.
     pub async fn keep_house(&self) -> Result<Round, Error> {
         // State that cannot be written now is told at the end: schedules do not wait for it.
         let written = self.write_unwritten_state().await;
         self.run_due_operations().await?;
         self.expire_items().await?;
+        self.order_due_collections().await?;
         self.look_at_peers().await?;
         written?;
         Ok(Round::Idle)

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 ///                                   ▼     │
 ///                          waiting_restore ─► restoring
 /// ```
+///
+/// A deleted item may become available again for as long as its quarantine lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ItemState {
     /// Queued for its backup.
@@ -57,8 +59,10 @@ pub enum ItemEvent {
     DeleteOrdered,
     /// A worker took up the deletion.
     DeleteClaimed,
-    /// Row and manifest are gone.
+    /// It is shown no more, and quarantined.
     DeleteDone,
+    /// Somebody took the deletion back while the quarantine lasted.
+    DeletionUndone,
 }
 
 /// A move that the drawing does not list.
@@ -86,6 +90,7 @@ impl ItemState {
             (S::Available | S::Error, E::DeleteOrdered) => Ok(S::Deleting),
             (S::WaitingDelete | S::Deleting, E::DeleteClaimed) => Ok(S::Deleting),
             (S::Deleting, E::DeleteDone) => Ok(S::Deleted),
+            (S::Deleted, E::DeletionUndone) => Ok(S::Available),
             (state, event) => Err(IllegalItemMove { state, event }),
         }
     }
@@ -315,12 +320,13 @@ mod tests {
             DeleteOrdered,
             DeleteClaimed,
             DeleteDone,
+            DeletionUndone,
         ];
         let legal: usize = ItemState::ALL
             .iter()
             .map(|state| events.iter().filter(|event| state.on(**event).is_ok()).count())
             .sum();
-        assert_eq!(legal, 15);
+        assert_eq!(legal, 16);
         assert!(ItemState::Deleted.on(BackupClaimed).is_err());
         assert!(ItemState::Error.on(RestoreOrdered).is_err());
         assert!(ItemState::Protecting.on(DeleteOrdered).is_err());

@@ -211,6 +211,11 @@ impl Index {
         self.live.read().unwrap_or_else(PoisonError::into_inner).contains(number)
     }
 
+    /// The packs that count as live here.
+    pub(crate) fn live_packs(&self) -> Vec<PackNumber> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).numbers()
+    }
+
     /// Adds a live pack with all its objects, in one step. Adding it twice changes nothing.
     pub fn add(&self, pack: &IndexedPack) -> Result<(), VaultError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);

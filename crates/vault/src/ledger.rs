@@ -11,7 +11,7 @@
 
 mod memory;
 
-pub use memory::MemoryLedger;
+pub use memory::{MemoryCollector, MemoryLedger};
 
 use crate::error::VaultError;
 use crate::ids::{Incarnation, ManifestDigest, OperationId, PackNumber};
@@ -39,6 +39,12 @@ pub trait PackLedger: Send + Sync {
     /// Packs whose last change (sealed or condemned) came after `commit_seq`, by that position, at
     /// most `limit` of them. Each pack appears once, as it is now.
     fn live_since(&self, commit_seq: u64, limit: u32) -> Result<Vec<LedgerPack>, LedgerError>;
+
+    /// Packs that were deleted are forgotten some time after; [`PackLedger::live_since`] tells of every change
+    /// after this position and of none that was forgotten. Who has followed less far compares all he knows.
+    fn history_begins(&self) -> Result<u64, LedgerError> {
+        Ok(0)
+    }
 
     /// The live packs that this operation made, by number.
     fn packs_of(&self, operation: OperationId) -> Result<Vec<LedgerPack>, LedgerError>;

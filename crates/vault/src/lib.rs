@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod card;
 pub mod codec;
+pub mod collect;
 pub mod crash;
 pub mod cut;
 pub mod error;

@@ -15,6 +15,8 @@ use crate::vault::Core;
 const GAP_BYTES_MAX: u64 = 32 << 10;
 /// Longest single read.
 const RUN_BYTES_MAX: u64 = 4 << 20;
+/// How often objects are looked for whose pack was taken away between finding and reading them.
+const FETCH_TRIES: u32 = 3;
 
 /// An object as stored, inside the read that brought it.
 #[derive(Clone, Debug)]
@@ -53,16 +55,31 @@ impl Core {
 
     /// The stored bytes of these objects, in the order asked. Their addresses are not checked here:
     /// whoever opens or sends them does. Holds about as many bytes as the objects have together.
+    ///
+    /// A pack that is gone may have been rewritten: the index follows the ledger, and they are read again.
     pub(crate) fn fetch(&self, kind: Kind, addresses: &[Address]) -> Result<Vec<StoredObject>, VaultError> {
         self.fetch_from(&self.locate(kind, addresses)?, addresses)
     }
 
-    /// As [`Core::fetch`], for objects whose places were looked up before.
+    /// As [`Core::fetch`], for objects of one kind whose places were looked up before.
     pub(crate) fn fetch_from(
         &self,
         places: &[Place],
         addresses: &[Address],
     ) -> Result<Vec<StoredObject>, VaultError> {
+        let mut done = self.fetch_once(places, addresses);
+        let Some(kind) = places.first().map(|place| place.kind) else { return done };
+        for _ in 1..FETCH_TRIES {
+            if !matches!(done, Err(VaultError::Missing { .. })) {
+                break;
+            }
+            self.refresh_index()?;
+            done = self.fetch_once(&self.locate(kind, addresses)?, addresses);
+        }
+        done
+    }
+
+    fn fetch_once(&self, places: &[Place], addresses: &[Address]) -> Result<Vec<StoredObject>, VaultError> {
         let mut order: Vec<usize> = (0..places.len()).collect();
         order.sort_by_key(|&index| places[index]);
         let mut found: Vec<Option<StoredObject>> = vec![None; places.len()];

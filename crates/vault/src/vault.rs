@@ -4,13 +4,14 @@
 //! [`crate::backup`] fills it, [`crate::restore`] reads it back, [`crate::transfer`] moves items
 //! between two of them. Here it is opened, and its index follows the ledger.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::card::RegionIdentity;
 use crate::cut::CutParameters;
 use crate::error::VaultError;
-use crate::ids::{Epoch, Incarnation, Kind, ManifestDigest, VaultId};
+use crate::ids::{Epoch, Incarnation, Kind, ManifestDigest, PackNumber, VaultId};
 use crate::index::{Index, IndexIdentity, IndexSettings, IndexedObject, IndexedPack};
 use crate::keys::DomainKeys;
 use crate::layout::{self, PackName};
@@ -229,9 +230,13 @@ impl Core {
         let _following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
         let mut opener = Opener::new()?;
         let mut count = 0;
+        let doing = "following the ledger";
         let mut watermark = self.index.watermark()?;
+        let begins = self.ledger.history_begins().map_err(|error| error.while_doing(doing))?;
+        if watermark > 0 && watermark < begins {
+            count += self.drop_forgotten_packs()?;
+        }
         loop {
-            let doing = "following the ledger";
             let packs =
                 self.ledger.live_since(watermark, FOLLOW_LIMIT).map_err(|error| error.while_doing(doing))?;
             let Some(last) = packs.last() else { return Ok(count) };
@@ -245,6 +250,25 @@ impl Core {
             watermark = next;
             self.index.set_watermark(watermark)?;
         }
+    }
+
+    /// Condemns packs that the ledger has forgotten since the index last followed it.
+    fn drop_forgotten_packs(&self) -> Result<u64, VaultError> {
+        let mut forgotten: HashSet<PackNumber> = self.index.live_packs().into_iter().collect();
+        let mut position = 0;
+        loop {
+            let packs = self.ledger.live_since(position, FOLLOW_LIMIT);
+            let packs = packs.map_err(|error| error.while_doing("following the ledger"))?;
+            let Some(last) = packs.last().filter(|last| last.commit_seq > position) else { break };
+            position = last.commit_seq;
+            for pack in packs.iter().filter(|pack| pack.is_live) {
+                forgotten.remove(&pack.number);
+            }
+        }
+        for number in &forgotten {
+            self.index.condemn(*number)?;
+        }
+        Ok(forgotten.len() as u64)
     }
 
     fn follow(&self, pack: &LedgerPack, opener: &mut Opener) -> Result<bool, VaultError> {
@@ -313,7 +337,7 @@ impl Core {
     }
 
     /// The epoch of the chunks of a pack made here: every pack is filled under one.
-    fn epoch_of(&self, name: &str, footer: &ReadFooter) -> Result<Epoch, VaultError> {
+    pub(crate) fn epoch_of(&self, name: &str, footer: &ReadFooter) -> Result<Epoch, VaultError> {
         let Some(first) = footer.entries.iter().find(|entry| entry.kind == Kind::Chunk) else {
             return Ok(Epoch::NONE);
         };

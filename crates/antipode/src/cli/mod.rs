@@ -17,6 +17,7 @@ mod restore;
 mod server;
 mod session;
 mod user;
+mod vault;
 mod wait;
 
 use std::path::PathBuf;
@@ -143,6 +144,9 @@ pub enum ApiCommand {
     /// Other regions (operator)
     #[command(subcommand)]
     Region(region::RegionCommand),
+    /// Vaults of the region and their collection (operator)
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
     /// Send one request to the API and show the answer
     Api(api::ApiRequest),
 }
@@ -172,6 +176,7 @@ pub async fn run(command: ApiCommand, global: Global) -> Result<(), CliError> {
         ApiCommand::Restore(command) => command.run(&context).await,
         ApiCommand::Grant(command) => command.run(&context).await,
         ApiCommand::Region(command) => command.run(&context).await,
+        ApiCommand::Vault(command) => command.run(&context).await,
         ApiCommand::Api(request) => request.run(&context).await,
     }
 }
@@ -231,6 +236,7 @@ mod tests {
             "antipode server add db1 --volume root=/srv/a.img:raw",
             "antipode policy create n --keep-last -1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=0",
             "antipode region confirm eu-b ABCDE",
+            "antipode vault collect --json",
             "antipode api GET /version",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

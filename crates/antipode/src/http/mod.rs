@@ -20,7 +20,7 @@ use axum::{Router, middleware};
 use control::Control;
 use vault::seams::Entropy;
 
-use crate::http::antipode::{backups, grants, progress, regions, servers};
+use crate::http::antipode::{backups, grants, progress, quarantine, regions, servers, vaults};
 use crate::http::csbs::{checkpoints, items, policies, records, replication, restores};
 use crate::http::error::ApiError;
 use crate::http::identity::{discovery, projects, tokens, users};
@@ -126,6 +126,10 @@ fn own() -> Router<Api> {
         .route("/projects", get(projects::list).post(projects::create))
         .route("/checkpoint_items/{checkpoint_item_id}", get(progress::item))
         .route("/replication_records/{replication_record_id}", get(progress::record))
+        .route("/quarantine", get(quarantine::list))
+        .route("/quarantine/{checkpoint_item_id}/undelete", post(quarantine::undelete))
+        .route("/vaults", get(vaults::list))
+        .route("/vaults/{vault_id}/collect", post(vaults::collect))
         .route("/restores", get(progress::restores))
         .route("/restores/{restore_id}", get(progress::restore))
 }

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{NOBODY, World, write_disk};
+use crate::support::{NOBODY, PROVIDER, World, write_disk};
 
 const SERVERS: &str = "/antipode/v1/servers";
 const GRANTS: &str = "/antipode/v1/grants";
@@ -209,4 +209,34 @@ async fn records_are_listed_filtered_and_counted() {
         "task not found",
     );
     assert_eq!(foreign.get_v1("/replication_records").await.body["count"], 0);
+}
+
+#[tokio::test]
+async fn a_deleted_backup_comes_back_from_quarantine_to_its_own_project_only() {
+    let world = World::apart().await;
+    let server = world.a.server("db1").await;
+    let policy = world.a.policy("nightly", &[&server]).await;
+    let item = world.a.back_up(&policy).await[0].clone();
+    let checkpoint = world.a.item(&item).await["checkpoint_id"].as_str().unwrap().to_owned();
+    let quarantine = "/antipode/v1/quarantine";
+    let undelete = format!("{quarantine}/{item}/undelete");
+    assert_eq!(world.a.admin.post(&undelete, &json!({})).await.status, 404, "it is not deleted");
+    let path = format!("/providers/{PROVIDER}/checkpoints/{checkpoint}");
+    assert_eq!(world.a.admin.delete_v1(&path).await.status, 200);
+    world.a.work().await;
+    assert_eq!(world.a.admin.get_v1("/checkpoint_items/count").await.body, json!({ "count": 0 }));
+    let listed = world.a.admin.get(quarantine).await;
+    assert_eq!(listed.body["quarantined_items"][0]["id"], json!(item));
+    assert_eq!(world.a.admin.get(&format!("{quarantine}?marker=x")).await.status, 400);
+    let stranger = world.a.stranger("other").await;
+    assert_eq!(stranger.get(quarantine).await.body, json!({ "quarantined_items": [] }));
+    assert_eq!(stranger.post(&undelete, &json!({})).await.status, 404, "somebody else's");
+    let back = world.a.admin.post(&undelete, &json!({})).await;
+    assert_eq!((back.status, &back.body["checkpoint_item"]["status"]), (200, &json!("available")));
+    assert_eq!(world.a.item(&item).await["status"], "available");
+    assert_eq!(world.a.admin.post(&undelete, &json!({})).await.status, 404, "it is back already");
+    let vaults = world.a.admin.get("/antipode/v1/vaults").await;
+    let vault = vaults.body["vaults"][0]["id"].as_str().unwrap().to_owned();
+    let ordered = world.a.admin.post(&format!("/antipode/v1/vaults/{vault}/collect"), &json!({})).await;
+    assert_eq!(ordered.status, 202);
 }

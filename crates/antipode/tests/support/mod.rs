@@ -177,6 +177,7 @@ impl Region {
             source_roots: Arc::new(disk::SourceRoots::new(vec![place("disks")], forbidden).unwrap()),
             index_dir: place("index"),
             vault_settings: VaultSettings { threads: 1, ..VaultSettings::default() },
+            collection: control::collection::CollectionRules::default(),
         };
         let control = Control::open(parts).await.unwrap();
         let first = FirstUser { name: "admin".into(), password: PASSWORD.into() };

@@ -184,7 +184,11 @@ CREATE TABLE checkpoint_items (
     expired_at BIGINT,
     failure_operation TEXT COLLATE "C",
     failure_code TEXT COLLATE "C",
-    failure_reason TEXT COLLATE "C"
+    failure_reason TEXT COLLATE "C",
+    deleted_at BIGINT,
+    purge_after BIGINT,
+    purged_at BIGINT,
+    undeleted_at BIGINT
 );
 CREATE INDEX checkpoint_items_by_project ON checkpoint_items (project_id, created_at, id);
 CREATE INDEX checkpoint_items_by_checkpoint ON checkpoint_items (checkpoint_id);
@@ -193,6 +197,9 @@ CREATE INDEX checkpoint_items_running ON checkpoint_items (policy_id)
     WHERE state IN ('waiting_protect', 'protecting');
 CREATE INDEX checkpoint_items_by_resource ON checkpoint_items (project_id, resource_id, protected_at);
 CREATE INDEX checkpoint_items_by_manifest ON checkpoint_items (domain, manifest_digest);
+-- Deleted and still to be had back, until a collection purges them.
+CREATE INDEX checkpoint_items_quarantined ON checkpoint_items (domain, purge_after)
+    WHERE state = 'deleted' AND purged_at IS NULL;
 CREATE INDEX checkpoint_items_by_end ON checkpoint_items (expired_at) WHERE expired_at IS NOT NULL;
 
 CREATE TABLE volume_backups (
@@ -368,6 +375,7 @@ CREATE TABLE peer_heads (
     received_at BIGINT NOT NULL
 );
 
+-- history_seq: rows of deleted packs whose last change came no later than this are gone.
 -- One row a vault: the home of a key domain, or one replica of it for one project here. Everything
 -- that publishes, pins or condemns updates it first, so that these serialise on every engine.
 CREATE TABLE vaults (
@@ -379,6 +387,7 @@ CREATE TABLE vaults (
     source_project_id TEXT COLLATE "C",
     commit_seq BIGINT NOT NULL,
     last_pack BIGINT NOT NULL,
+    history_seq BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     UNIQUE (domain, project_id)
 );
@@ -394,7 +403,8 @@ CREATE TABLE operations (
 );
 CREATE INDEX operations_by_vault ON operations (vault_id, is_open);
 
--- commit_seq is 0 until the pack is sealed, and counts every later change of its state.
+-- commit_seq is 0 until the pack is sealed, and counts every later change of its state: reserved, live,
+-- condemned, and deleted once the store holds it no more.
 CREATE TABLE packs (
     vault_id BYTEA NOT NULL REFERENCES vaults (id),
     number BIGINT NOT NULL,
@@ -408,6 +418,8 @@ CREATE TABLE packs (
     PRIMARY KEY (vault_id, number)
 );
 CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);
+CREATE INDEX packs_condemned ON packs (vault_id, number) WHERE state = 'condemned';
+CREATE INDEX packs_reserved ON packs (vault_id, number) WHERE state = 'reserved';
 CREATE INDEX packs_by_operation ON packs (operation_id, number);
 
 CREATE TABLE pins (
@@ -417,6 +429,35 @@ CREATE TABLE pins (
     PRIMARY KEY (operation_id, number)
 );
 CREATE INDEX pins_by_pack ON pins (vault_id, number);
+
+-- Manifests that no item needs any more. deleted_at: when the store held it no more; a transfer of the same
+-- manifest is refused until some time after that.
+CREATE TABLE condemned_manifests (
+    vault_id BYTEA NOT NULL REFERENCES vaults (id),
+    manifest_digest BYTEA NOT NULL,
+    deleted_at BIGINT,
+    PRIMARY KEY (vault_id, manifest_digest)
+);
+
+-- The newest collection of each vault, going or over. finished_seq is the vault's commit_seq when it came to
+-- its end with nothing left to do.
+CREATE TABLE collections (
+    vault_id BYTEA NOT NULL PRIMARY KEY REFERENCES vaults (id),
+    operation_id TEXT COLLATE "C",
+    phase TEXT COLLATE "C" NOT NULL,
+    done_bytes BIGINT NOT NULL,
+    total_bytes BIGINT NOT NULL,
+    begun_at BIGINT NOT NULL,
+    phase_begun_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    finished_at BIGINT,
+    finished_seq BIGINT NOT NULL,
+    live_bytes BIGINT NOT NULL,
+    deleted_pack_count BIGINT NOT NULL,
+    deleted_bytes BIGINT NOT NULL,
+    rewritten_bytes BIGINT NOT NULL,
+    reason TEXT COLLATE "C" NOT NULL
+);
 
 -- Every sequence a source showed us, so that two digests under one number are found out.
 CREATE TABLE seen_manifests (
@@ -477,6 +518,8 @@ CREATE TABLE state_outbox (
     revision BIGINT NOT NULL,
     deletion TEXT COLLATE "C",
     deleted_at BIGINT,
+    purge_after BIGINT,
+    is_undone BIGINT NOT NULL,
     manifest_digest BYTEA,
     PRIMARY KEY (subject_kind, subject_id)
 );

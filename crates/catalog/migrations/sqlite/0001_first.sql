@@ -184,7 +184,11 @@ CREATE TABLE checkpoint_items (
     expired_at INTEGER,
     failure_operation TEXT,
     failure_code TEXT,
-    failure_reason TEXT
+    failure_reason TEXT,
+    deleted_at INTEGER,
+    purge_after INTEGER,
+    purged_at INTEGER,
+    undeleted_at INTEGER
 ) STRICT;
 CREATE INDEX checkpoint_items_by_project ON checkpoint_items (project_id, created_at, id);
 CREATE INDEX checkpoint_items_by_checkpoint ON checkpoint_items (checkpoint_id);
@@ -193,6 +197,9 @@ CREATE INDEX checkpoint_items_running ON checkpoint_items (policy_id)
     WHERE state IN ('waiting_protect', 'protecting');
 CREATE INDEX checkpoint_items_by_resource ON checkpoint_items (project_id, resource_id, protected_at);
 CREATE INDEX checkpoint_items_by_manifest ON checkpoint_items (domain, manifest_digest);
+-- Deleted and still to be had back, until a collection purges them.
+CREATE INDEX checkpoint_items_quarantined ON checkpoint_items (domain, purge_after)
+    WHERE state = 'deleted' AND purged_at IS NULL;
 CREATE INDEX checkpoint_items_by_end ON checkpoint_items (expired_at) WHERE expired_at IS NOT NULL;
 
 CREATE TABLE volume_backups (
@@ -368,6 +375,7 @@ CREATE TABLE peer_heads (
     received_at INTEGER NOT NULL
 ) STRICT;
 
+-- history_seq: rows of deleted packs whose last change came no later than this are gone.
 -- One row a vault: the home of a key domain, or one replica of it for one project here. Everything
 -- that publishes, pins or condemns updates it first, so that these serialise on every engine.
 CREATE TABLE vaults (
@@ -379,6 +387,7 @@ CREATE TABLE vaults (
     source_project_id TEXT,
     commit_seq INTEGER NOT NULL,
     last_pack INTEGER NOT NULL,
+    history_seq INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (domain, project_id)
 ) STRICT;
@@ -394,7 +403,8 @@ CREATE TABLE operations (
 ) STRICT;
 CREATE INDEX operations_by_vault ON operations (vault_id, is_open);
 
--- commit_seq is 0 until the pack is sealed, and counts every later change of its state.
+-- commit_seq is 0 until the pack is sealed, and counts every later change of its state: reserved, live,
+-- condemned, and deleted once the store holds it no more.
 CREATE TABLE packs (
     vault_id BLOB NOT NULL REFERENCES vaults (id),
     number INTEGER NOT NULL,
@@ -408,6 +418,8 @@ CREATE TABLE packs (
     PRIMARY KEY (vault_id, number)
 ) STRICT;
 CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);
+CREATE INDEX packs_condemned ON packs (vault_id, number) WHERE state = 'condemned';
+CREATE INDEX packs_reserved ON packs (vault_id, number) WHERE state = 'reserved';
 CREATE INDEX packs_by_operation ON packs (operation_id, number);
 
 CREATE TABLE pins (
@@ -417,6 +429,35 @@ CREATE TABLE pins (
     PRIMARY KEY (operation_id, number)
 ) STRICT;
 CREATE INDEX pins_by_pack ON pins (vault_id, number);
+
+-- Manifests that no item needs any more. deleted_at: when the store held it no more; a transfer of the same
+-- manifest is refused until some time after that.
+CREATE TABLE condemned_manifests (
+    vault_id BLOB NOT NULL REFERENCES vaults (id),
+    manifest_digest BLOB NOT NULL,
+    deleted_at INTEGER,
+    PRIMARY KEY (vault_id, manifest_digest)
+) STRICT;
+
+-- The newest collection of each vault, going or over. finished_seq is the vault's commit_seq when it came to
+-- its end with nothing left to do.
+CREATE TABLE collections (
+    vault_id BLOB NOT NULL PRIMARY KEY REFERENCES vaults (id),
+    operation_id TEXT,
+    phase TEXT NOT NULL,
+    done_bytes INTEGER NOT NULL,
+    total_bytes INTEGER NOT NULL,
+    begun_at INTEGER NOT NULL,
+    phase_begun_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    finished_seq INTEGER NOT NULL,
+    live_bytes INTEGER NOT NULL,
+    deleted_pack_count INTEGER NOT NULL,
+    deleted_bytes INTEGER NOT NULL,
+    rewritten_bytes INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
 
 -- Every sequence a source showed us, so that two digests under one number are found out.
 CREATE TABLE seen_manifests (
@@ -477,6 +518,8 @@ CREATE TABLE state_outbox (
     revision INTEGER NOT NULL,
     deletion TEXT,
     deleted_at INTEGER,
+    purge_after INTEGER,
+    is_undone INTEGER NOT NULL,
     manifest_digest BLOB,
     PRIMARY KEY (subject_kind, subject_id)
 ) STRICT;

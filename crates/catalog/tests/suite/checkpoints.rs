@@ -157,7 +157,7 @@ pub(crate) async fn lists_filter_count_and_hide_the_deleted(world: &World) {
     catalog.begin_checkpoint(&checkpoint(9, None), &[manual], RunSharing::Shared).await.unwrap();
     catalog.order_delete(&project(), checkpoint_id(1), Some(&[item_id(10)]), at(3)).await.unwrap();
     let job = world.claim(JobKind::Delete, at(3)).await.unwrap();
-    catalog.finish_delete(&job.lease, item_id(10), at(3)).await.unwrap();
+    catalog.finish_delete(&job.lease, item_id(10), at(3), at(3)).await.unwrap();
 
     let everything = ItemFilter::default;
     let cases: Vec<(ItemFilter, Vec<u8>)> = vec![

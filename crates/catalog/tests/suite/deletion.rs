@@ -80,7 +80,7 @@ pub(crate) async fn the_last_item_takes_the_checkpoint(world: &World) {
         Err(CatalogError::Conflict(Conflict::ItemBusy { state: ItemState::Deleting, .. }))
     ));
     let job = world.claim(JobKind::Delete, at(3)).await.unwrap();
-    catalog.finish_delete(&job.lease, item_id(10), at(3)).await.unwrap();
+    catalog.finish_delete(&job.lease, item_id(10), at(3), at(3)).await.unwrap();
     assert!(matches!(catalog.item_by_id(item_id(10)).await, Err(CatalogError::NotFound { .. })));
     assert!(matches!(catalog.item(&project(), item_id(10)).await, Err(CatalogError::NotFound { .. })));
     catalog.checkpoint(&project(), checkpoint_id(1)).await.unwrap();
@@ -89,12 +89,12 @@ pub(crate) async fn the_last_item_takes_the_checkpoint(world: &World) {
 
     catalog.order_delete(&project(), checkpoint_id(1), None, at(4)).await.unwrap();
     let job = world.claim(JobKind::Delete, at(4)).await.unwrap();
-    catalog.finish_delete(&job.lease, item_id(11), at(4)).await.unwrap();
+    catalog.finish_delete(&job.lease, item_id(11), at(4), at(4)).await.unwrap();
     assert!(matches!(
         catalog.checkpoint(&project(), checkpoint_id(1)).await,
         Err(CatalogError::NotFound { .. })
     ));
-    let again = catalog.finish_delete(&job.lease, item_id(11), at(5)).await;
+    let again = catalog.finish_delete(&job.lease, item_id(11), at(5), at(5)).await;
     assert!(matches!(again, Err(CatalogError::Fenced)));
 }
 
@@ -141,7 +141,7 @@ pub(crate) async fn two_last_items_deleted_at_once_take_the_checkpoint(world: &W
         let catalog = catalog.clone();
         running.push(tokio::spawn(async move {
             let item = model::ids::CheckpointItemId::from_bytes(job.lease.subject);
-            catalog.finish_delete(&job.lease, item, at(3)).await.unwrap();
+            catalog.finish_delete(&job.lease, item, at(3), at(3)).await.unwrap();
         }));
     }
     assert_eq!(running.len(), 6);

@@ -128,7 +128,10 @@ pub(crate) async fn a_lease_on_one_thing_does_not_finish_another(world: &World) 
     assert_eq!(lease.subject, item_id(1).bytes());
     let other = catalog.start_backup(&lease, item_id(2), at(100)).await;
     assert!(matches!(other, Err(CatalogError::Fenced)));
-    assert!(matches!(catalog.finish_delete(&lease, item_id(1), at(100)).await, Err(CatalogError::Fenced)));
+    assert!(matches!(
+        catalog.finish_delete(&lease, item_id(1), at(100), at(100)).await,
+        Err(CatalogError::Fenced)
+    ));
 }
 
 pub(crate) async fn released_leases_are_claimable_and_fence_their_holders(world: &World) {

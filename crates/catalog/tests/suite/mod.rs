@@ -1,6 +1,7 @@
 //! The cases, by story.
 
 pub(crate) mod checkpoints;
+pub(crate) mod collection;
 pub(crate) mod corruption;
 pub(crate) mod deletion;
 pub(crate) mod identity;

@@ -42,7 +42,13 @@ pub(crate) async fn what_changes_waits_until_its_newest_revision_is_written(worl
     let gone = unwritten(world).await;
     assert!(gone[0].revision > newer[0].revision);
     assert_eq!(gone[0].project_id, project());
-    let expected = SubjectState::Gone { deleted_at: at(0), is_expiry: false, manifest_digest: None };
+    let expected = SubjectState::Gone {
+        deleted_at: at(0),
+        purge_after: at(0),
+        is_undone: false,
+        is_expiry: false,
+        manifest_digest: None,
+    };
     assert_eq!(gone[0].state, expected);
     write_all(world).await;
 }
@@ -63,7 +69,13 @@ pub(crate) async fn servers_and_grants_wait_too(world: &World) {
     let states: Vec<_> = unwritten(world).await.into_iter().map(|state| state.state).collect();
     let mut revoked = grant(1);
     revoked.revoked_at = Some(at(5));
-    let gone = SubjectState::Gone { deleted_at: at(6), is_expiry: false, manifest_digest: None };
+    let gone = SubjectState::Gone {
+        deleted_at: at(6),
+        purge_after: at(6),
+        is_undone: false,
+        is_expiry: false,
+        manifest_digest: None,
+    };
     assert_eq!(states, [SubjectState::Grant(revoked), gone]);
     write_all(world).await;
     catalog.revoke_grant(&project, grant(1).id, at(7)).await.unwrap();
@@ -86,15 +98,22 @@ pub(crate) async fn an_item_that_is_gone_says_by_whom(world: &World) {
     assert_eq!(unwritten(world).await, [], "ordered is not gone");
     while let Some(job) = world.claim(JobKind::Delete, at(30)).await {
         let item = model::ids::CheckpointItemId::from_bytes(job.lease.subject);
-        catalog.finish_delete(&job.lease, item, at(31)).await.unwrap();
+        catalog.finish_delete(&job.lease, item, at(31), at(31)).await.unwrap();
     }
     let mut gone = unwritten(world).await;
     gone.sort_by(|a, b| a.id.cmp(&b.id));
     assert_eq!(gone.len(), 2);
     for (state, (item, is_expiry)) in gone.iter().zip([(expired, true), (deleted, false)]) {
         let manifest_digest = Some(manifest_of(item));
+        let gone = SubjectState::Gone {
+            deleted_at: at(31),
+            purge_after: at(31),
+            is_undone: false,
+            is_expiry,
+            manifest_digest,
+        };
         assert_eq!((state.subject, &state.id), (StateSubject::Item, &item.to_string()));
-        assert_eq!(state.state, SubjectState::Gone { deleted_at: at(31), is_expiry, manifest_digest });
+        assert_eq!(state.state, gone);
     }
     world.damage("UPDATE state_outbox SET deletion = 'forgotten'").await;
     assert!(matches!(catalog.unwritten_state(9).await, Err(CatalogError::Corrupt { .. })));

@@ -120,7 +120,7 @@ impl Caller {
         if lease.kind == JobKind::Delete {
             return self
                 .catalog
-                .finish_delete(&lease, CheckpointItemId::from_bytes(lease.subject), now)
+                .finish_delete(&lease, CheckpointItemId::from_bytes(lease.subject), now, now)
                 .await;
         }
         let record = ReplicationRecordId::from_bytes(lease.subject);

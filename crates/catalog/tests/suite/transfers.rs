@@ -18,12 +18,12 @@ fn source_region() -> RegionName {
     "region-a".parse().unwrap()
 }
 
-fn here() -> ProjectId {
+pub(super) fn here() -> ProjectId {
     destination().project_id
 }
 
 /// The destination region, with a vault and a grant.
-async fn prepare(world: &World) {
+pub(super) async fn prepare(world: &World) {
     let region = NewRegion { name: destination().region, region_id: [1; 16], incarnation: INCARNATION };
     world.catalog.init_region(&region, at(0)).await.unwrap();
     let source = VaultSource { region: source_region(), project_id: project() };
@@ -41,7 +41,7 @@ fn key(n: u8) -> TransferKey {
     }
 }
 
-fn offer(n: u8, attempt: u64) -> TransferOffer {
+pub(super) fn offer(n: u8, attempt: u64) -> TransferOffer {
     TransferOffer {
         key: key(n),
         attempt,
@@ -63,7 +63,7 @@ fn replica_checkpoint(n: u8) -> Checkpoint {
 }
 
 /// Item `n` of the source becomes item `100 + n` in checkpoint 200.
-fn new_replica(n: u8, attempt: u64, head_counter: u64) -> NewReplica {
+pub(super) fn new_replica(n: u8, attempt: u64, head_counter: u64) -> NewReplica {
     let checkpoint = replica_checkpoint(200);
     let origin = Origin {
         region: source_region(),
@@ -98,7 +98,7 @@ fn new_replica(n: u8, attempt: u64, head_counter: u64) -> NewReplica {
     }
 }
 
-async fn deliver(world: &World, n: u8) {
+pub(super) async fn deliver(world: &World, n: u8) {
     world.catalog.open_transfer(&offer(n, 1), at(9)).await.unwrap();
     let counter = world.catalog.region().await.unwrap().unwrap().head_counter;
     world.catalog.publish_replica(&new_replica(n, 1, counter), at(10)).await.unwrap();
@@ -272,7 +272,7 @@ pub(crate) async fn a_deleted_replica_leaves_a_tombstone(world: &World) {
     assert_eq!(states(listed), [ReplicaState::Expiring, ReplicaState::Deleting]);
     while let Some(job) = world.claim(JobKind::Delete, at(101)).await {
         let item = model::ids::CheckpointItemId::from_bytes(job.lease.subject);
-        catalog.finish_delete(&job.lease, item, at(101)).await.unwrap();
+        catalog.finish_delete(&job.lease, item, at(101), at(101)).await.unwrap();
     }
     let listed = catalog.replicas_for_head(&source_region()).await.unwrap();
     assert_eq!(states(listed), [ReplicaState::Expired, ReplicaState::Deleted]);

@@ -117,10 +117,15 @@ pub(crate) async fn a_base_must_be_live(world: &World) {
     let refused = catalog.begin_operation(&late, at(5)).await;
     assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::BaseNotLive))), "on its way out");
     let job = world.claim(catalog::JobKind::Delete, at(5)).await.unwrap();
-    catalog.finish_delete(&job.lease, item_id(10), at(6)).await.unwrap();
+    catalog.finish_delete(&job.lease, item_id(10), at(60), at(6)).await.unwrap();
+    let lease = world.collect_lease(VAULT).await;
+    let gone = catalog.condemn_manifests(&lease, VAULT, 10, at(60)).await.unwrap();
+    assert_eq!(gone, Vec::<[u8; 32]>::new(), "an open operation still leans on it");
     let (_, roots) = catalog.collection_roots(VAULT).await.unwrap();
-    assert_eq!(roots, [manifest_of(item_id(10))], "an open operation still leans on it");
+    assert_eq!(roots, [manifest_of(item_id(10))]);
     catalog.end_operation(operation.id).await.unwrap();
+    let gone = catalog.condemn_manifests(&lease, VAULT, 10, at(60)).await.unwrap();
+    assert_eq!(gone, [manifest_of(item_id(10))]);
     assert_eq!(catalog.collection_roots(VAULT).await.unwrap().1, Vec::<[u8; 32]>::new());
     let ended = NewOperation { base_manifest: None, ..operation };
     let refused = catalog.begin_operation(&ended, at(7)).await;
@@ -130,21 +135,22 @@ pub(crate) async fn a_base_must_be_live(world: &World) {
 pub(crate) async fn a_pinned_pack_is_not_condemned_and_a_condemned_one_not_pinned(world: &World) {
     let catalog = &world.catalog;
     let maker = begin(world, 1).await.id;
+    let lease = world.collect_lease(VAULT).await;
     let packs = [world.seal_one(maker).await, world.seal_one(maker).await, world.seal_one(maker).await];
     let seq = |world: &World| {
         let catalog = world.catalog.clone();
         async move { catalog.vault(VAULT).await.unwrap().unwrap().commit_seq }
     };
-    let all = catalog.condemn_packs(VAULT, &packs, seq(world).await).await.unwrap();
+    let all = catalog.condemn_packs(&lease, VAULT, &packs, seq(world).await).await.unwrap();
     assert_eq!(all, Vec::<u64>::new(), "their operation is open");
-    let old_snapshot = 1;
+    let old_snapshot = seq(world).await;
     catalog.end_operation(maker).await.unwrap();
     let reader = begin(world, 2).await.id;
     assert_eq!(catalog.pin_packs(reader, &[packs[1], 999]).await.unwrap(), [true, false]);
-    let condemned = catalog.condemn_packs(VAULT, &packs, old_snapshot).await.unwrap();
-    assert_eq!(condemned, [packs[0]], "the others are newer than the snapshot");
-    let condemned = catalog.condemn_packs(VAULT, &packs, seq(world).await).await.unwrap();
-    assert_eq!(condemned, [packs[2]], "the second is pinned");
+    let condemned = catalog.condemn_packs(&lease, VAULT, &packs, old_snapshot).await.unwrap();
+    assert_eq!(condemned, Vec::<u64>::new(), "their maker ended after that snapshot");
+    let condemned = catalog.condemn_packs(&lease, VAULT, &packs, seq(world).await).await.unwrap();
+    assert_eq!(condemned, [packs[0], packs[2]], "the second is pinned");
     assert_eq!(catalog.pin_packs(reader, &packs).await.unwrap(), [false, true, false]);
     let late = catalog.pin_packs(maker, &packs).await;
     assert!(matches!(late, Err(CatalogError::Conflict(Conflict::OperationNotOpen))));
@@ -153,6 +159,7 @@ pub(crate) async fn a_pinned_pack_is_not_condemned_and_a_condemned_one_not_pinne
 pub(crate) async fn pins_outlive_their_operation_until_released(world: &World) {
     let catalog = &world.catalog;
     let maker = begin(world, 1).await.id;
+    let lease = world.collect_lease(VAULT).await;
     let pack = world.seal_one(maker).await;
     catalog.end_operation(maker).await.unwrap();
     let reader = begin(world, 2).await.id;
@@ -160,20 +167,25 @@ pub(crate) async fn pins_outlive_their_operation_until_released(world: &World) {
     let (before, _) = catalog.collection_roots(VAULT).await.unwrap();
     catalog.end_operation(reader).await.unwrap();
     let (after, _) = catalog.collection_roots(VAULT).await.unwrap();
-    assert_eq!(catalog.condemn_packs(VAULT, &[pack], after).await.unwrap(), Vec::<u64>::new());
-    assert_eq!(catalog.release_pins(VAULT, before).await.unwrap(), 0, "that mark began before the end");
-    assert_eq!(catalog.release_pins(VAULT, after).await.unwrap(), 1);
-    assert_eq!(catalog.condemn_packs(VAULT, &[pack], after).await.unwrap(), [pack]);
+    assert_eq!(catalog.condemn_packs(&lease, VAULT, &[pack], before).await.unwrap(), Vec::<u64>::new());
+    assert_eq!(
+        catalog.release_pins(&lease, VAULT, before).await.unwrap(),
+        0,
+        "that mark began before the end"
+    );
+    assert_eq!(catalog.release_pins(&lease, VAULT, after).await.unwrap(), 1);
+    assert_eq!(catalog.condemn_packs(&lease, VAULT, &[pack], after).await.unwrap(), [pack]);
 }
 
 pub(crate) async fn followers_see_every_change_once(world: &World) {
     let catalog = &world.catalog;
     let maker = begin(world, 1).await.id;
+    let lease = world.collect_lease(VAULT).await;
     for _ in 0..5 {
         world.seal_one(maker).await;
     }
     catalog.end_operation(maker).await.unwrap();
-    catalog.condemn_packs(VAULT, &[2, 4], 100).await.unwrap();
+    catalog.condemn_packs(&lease, VAULT, &[2, 4], 100).await.unwrap();
     let mut seen = Vec::new();
     let mut position = 0;
     loop {
@@ -190,6 +202,7 @@ pub(crate) async fn followers_see_every_change_once(world: &World) {
 pub(crate) async fn pin_and_condemn_at_once_never_both_win(world: &World) {
     let catalog = &world.catalog;
     let maker = begin(world, 1).await.id;
+    let lease = world.collect_lease(VAULT).await;
     let mut packs = Vec::new();
     for _ in 0..20 {
         packs.push(world.seal_one(maker).await);
@@ -200,7 +213,9 @@ pub(crate) async fn pin_and_condemn_at_once_never_both_win(world: &World) {
         let (pinning, condemning) = (catalog.clone(), catalog.clone());
         let pin = tokio::spawn(async move { pinning.pin_packs(reader, &[pack]).await.unwrap()[0] });
         let condemn =
-            tokio::spawn(async move { condemning.condemn_packs(VAULT, &[pack], 1000).await.unwrap() });
+            tokio::spawn(
+                async move { condemning.condemn_packs(&lease, VAULT, &[pack], 1000).await.unwrap() },
+            );
         let (is_pinned, condemned) = (pin.await.unwrap(), condemn.await.unwrap());
         assert_ne!(is_pinned, condemned.contains(&pack), "pack {pack}: exactly one of the two");
     }

@@ -122,6 +122,16 @@ impl World {
         self.catalog.claim_job(&claim, now).await.unwrap()
     }
 
+    /// Orders the collection of a vault and claims it.
+    pub(crate) async fn collect_lease(&self, vault: [u8; 16]) -> catalog::Lease {
+        self.catalog.order_collection(vault, at(0)).await.unwrap();
+        // Whoever claimed before is overtaken.
+        self.catalog.release_leases().await.unwrap();
+        let job = self.claim(JobKind::Collect, at(10_000)).await.unwrap();
+        assert_eq!(job.lease.subject, vault);
+        job.lease
+    }
+
     /// Damages the database behind the catalog's back.
     pub(crate) async fn damage(&self, sql: &str) {
         sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.raw).await.unwrap();

@@ -126,9 +126,10 @@ impl Control {
     async fn note_losses(&self, peer: &Peer, head: &Head, entries: &[HeadEntry]) -> Result<(), Error> {
         let listed: HashMap<ReplicaId, ReplicaState> =
             entries.iter().map(|entry| (entry.replica, entry.state)).collect();
-        let (mut lost, mut gone) = (Vec::new(), Vec::new());
+        let (mut lost, mut gone, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for record in self.catalog().done_records(&peer.name).await? {
             match listed.get(&ReplicaId(record.destination_item_id.bytes())) {
+                Some(ReplicaState::Live) if record.is_gone => back.push(record.id),
                 Some(ReplicaState::Live) => {}
                 Some(ReplicaState::Expired | ReplicaState::Deleted) => gone.push(record.id),
                 Some(ReplicaState::Damaged) => lost.push(record.id),
@@ -138,6 +139,10 @@ impl Control {
         }
         if !gone.is_empty() {
             self.catalog().note_replicas_gone(&gone, self.now()).await?;
+        }
+        if !back.is_empty() {
+            // Somebody there took a deletion back.
+            self.catalog().note_replicas_back(&back).await?;
         }
         if !lost.is_empty() {
             let lost_count = self.catalog().mark_lost(&lost, self.now()).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use catalog::{Catalog, JobKind};
 use control::checkpoints::ProtectOrder;
+use control::collection::CollectionRules;
 use control::identity::{Login, LoginScope, LoginUser};
 use control::peers::messages::{Asking, LinkError, PeerAddress, PeerLinks, PeerRequest};
 use control::region::{FirstUser, KeyFiles, ensure_row};
@@ -106,6 +107,7 @@ impl Region {
                 index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
                 ..VaultSettings::default()
             },
+            collection: CollectionRules::default(),
         };
         let control = Control::open(parts).await.unwrap();
         let first = FirstUser { name: "admin".to_owned(), password: PASSWORD.to_owned() };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use catalog::Catalog;
+use control::collection::CollectionRules;
 use control::identity::{Login, LoginScope, LoginUser};
 use control::peers::NewGrant;
 use control::region::{FirstUser, KeyFiles, ensure_row};
@@ -16,6 +17,7 @@ use model::ids::{ProjectId, RegionName};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vault::card::RegionIdentity;
+use vault::collect::CollectSettings;
 use vault::crash::{self, Armed, Plan};
 use vault::ids::Incarnation;
 use vault::index::IndexSettings;
@@ -32,6 +34,10 @@ use crate::links::{Links, NoTimer, Process, Side, Wire, under};
 /// 2026-11-23, a Monday: when every world begins.
 pub(crate) const BEGIN_MS: u64 = 1_795_392_000_000;
 const PASSWORD: &str = "correct horse";
+/// How often a vault is collected at most.
+pub(crate) const COLLECT_EVERY_SECONDS: i64 = 600;
+/// How long a deleted item can be had back.
+pub(crate) const QUARANTINE_SECONDS: i64 = 3600;
 
 /// Everything of a region that a crash leaves.
 pub(crate) struct Region {
@@ -200,6 +206,7 @@ impl Raw {
             source_roots: self.roots.clone(),
             index_dir: PathBuf::from("/nonexistent"),
             vault_settings: settings(),
+            collection: collection_rules(),
         }
     }
 }
@@ -214,6 +221,17 @@ pub(crate) fn settings() -> VaultSettings {
         opens_before_storing: true,
         index: IndexSettings { is_in_memory: true, ..IndexSettings::default() },
     }
+}
+
+/// A short quarantine, runs as often as there is anything to do, small batches, every torn pack rewritten.
+pub(crate) fn collection_rules() -> CollectionRules {
+    let limits = CollectSettings {
+        sort_bytes: 1 << 20,
+        rewrite_below_percent: 70,
+        batch_packs_max: 2,
+        ..CollectSettings::default()
+    };
+    CollectionRules { quarantine_seconds: QUARANTINE_SECONDS, every_seconds: COLLECT_EVERY_SECONDS, limits }
 }
 
 pub(crate) fn template() -> &'static Template {

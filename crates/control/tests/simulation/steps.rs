@@ -6,7 +6,7 @@ use control::policies::{NewOperation, NewPolicy};
 use control::replication::ItemReplicationOrder;
 use control::restores::RestoreOrder;
 use model::checkpoint::{CheckpointItem, ItemState};
-use model::ids::PolicyId;
+use model::ids::{CheckpointItemId, PolicyId};
 use model::policy::{OperationDefinition, PolicyResource};
 use model::replication::{Destination, ReplicationOrder};
 use model::restore::RestoreVolume;
@@ -151,6 +151,8 @@ fn step(world: &mut World, side: Side, weather: &Weather) {
         45..51 => jump(world),
         51..58 => trouble(world, side, weather),
         58..64 => world.reopen(side),
+        64..67 => undelete(world, side),
+        67..70 => collect(world, side),
         _ => work(world, side),
     }
 }
@@ -165,6 +167,8 @@ fn work(world: &mut World, side: Side) {
         JobKind::Restore,
         JobKind::Delete,
         JobKind::Verify,
+        JobKind::Collect,
+        JobKind::Collect,
     ];
     let kind = *world.dice.pick(&kinds).unwrap();
     world.work(side, kind);
@@ -283,7 +287,52 @@ pub(crate) fn delete(world: &mut World, side: Side, item: &CheckpointItem) {
     });
     if is_up && !matches!(ordered, Some(Err(_))) {
         world.ledger.deleted.insert(item.id);
+        if matches!(ordered, Some(Ok(()))) {
+            world.ledger.maybe_back.remove(&item.id);
+        }
     }
+}
+
+/// Has some deleted item of a side back.
+fn undelete(world: &mut World, side: Side) {
+    let region = world.region(side);
+    let listed = region.catalog.quarantined_items(&region.project, None, 50);
+    let listed = world.runtime.block_on(listed).unwrap();
+    if let Some(quarantined) = world.dice.pick(&listed).cloned() {
+        have_back(world, side, quarantined.item.id, quarantined.item.is_replica());
+    }
+}
+
+/// Takes a deletion back. An answer that was not heard may have been given all the same.
+pub(crate) fn have_back(world: &mut World, side: Side, id: CheckpointItemId, is_replica: bool) {
+    let caller = world.region(side).caller.clone();
+    if world.wire.process(side).is_none() {
+        return;
+    }
+    let back = world
+        .run(side, "has an item back", async |control| control.undo_deletion(&caller, id).await.map(|_| ()));
+    match back {
+        Some(Err(_)) => {}
+        // A replica may yet make way for one that its source orders again.
+        Some(Ok(())) if !is_replica => {
+            world.ledger.deleted.remove(&id);
+        }
+        _ => {
+            world.ledger.maybe_back.insert(id);
+        }
+    }
+}
+
+/// Orders the collection of every vault of a side.
+pub(crate) fn collect(world: &mut World, side: Side) {
+    let region = world.region(side);
+    let vaults = world.runtime.block_on(region.catalog.vaults()).unwrap();
+    let now = model::time::Timestamp::from_millis(vault::seams::Clock::now_ms(region.clock.as_ref()));
+    for vault in vaults {
+        let ordered = world.region(side).catalog.order_collection(vault.id, now);
+        world.runtime.block_on(ordered).unwrap();
+    }
+    world.note(&format!("{side:?} has its vaults collected"));
 }
 
 fn restore_item(world: &mut World, side: Side) {

@@ -21,10 +21,13 @@ use vault::store::SimulatedFault;
 use crate::dice::Dice;
 use crate::disks::{Disk, Image};
 use crate::links::{LinkFaults, Side, Wire, under};
-use crate::region::{Region, fast_folder, runtime};
+use crate::region::{COLLECT_EVERY_SECONDS, QUARANTINE_SECONDS, Region, fast_folder, runtime};
 
 /// Rounds until a world without faults must be idle. A round is a minute of its time.
 const IDLE_ROUNDS_MAX: u32 = 240;
+
+/// Collections until nothing is left to take away.
+const DRAIN_ROUNDS_MAX: u32 = 20;
 
 /// The contents of an item's volumes.
 pub(crate) type Images = BTreeMap<VolumeId, Image>;
@@ -44,6 +47,8 @@ pub(crate) struct Ledger {
     pub(crate) restored_count: u64,
     /// Items whose deletion was ordered, or may have been.
     pub(crate) deleted: BTreeSet<CheckpointItemId>,
+    /// Items that were had back from quarantine, or may have been.
+    pub(crate) maybe_back: BTreeSet<CheckpointItemId>,
     /// Policies, and whether their retention may drop items.
     pub(crate) policies: BTreeMap<PolicyId, (Side, bool)>,
 }
@@ -350,6 +355,32 @@ impl World {
             self.pass_seconds(60);
         }
         panic!("I-25: still not idle after {IDLE_ROUNDS_MAX} minutes: {:?}", self.open_jobs());
+    }
+
+    /// Lets every quarantine end and collects until there is nothing left to take away.
+    ///
+    /// # Panics
+    /// When collections go on finding something.
+    pub(crate) fn drain(&mut self) {
+        let held = |world: &World| {
+            Side::BOTH.map(|side| world.region(side).store.objects().into_keys().collect::<BTreeSet<_>>())
+        };
+        let names = |objects: [BTreeSet<String>; 2]| {
+            objects.map(|names| {
+                names.into_iter().filter(|name| name.starts_with("vaults/")).collect::<BTreeSet<_>>()
+            })
+        };
+        self.pass_seconds(QUARANTINE_SECONDS as u64);
+        for _ in 0..DRAIN_ROUNDS_MAX {
+            let before = names(held(self));
+            self.pass_seconds(COLLECT_EVERY_SECONDS as u64 + 1);
+            self.run_until_idle();
+            self.run_until_idle();
+            if names(held(self)) == before {
+                return;
+            }
+        }
+        panic!("I-17: collections find something for ever");
     }
 
     fn open_jobs(&self) -> Vec<(Side, JobKind, u64)> {

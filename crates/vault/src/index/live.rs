@@ -14,6 +14,14 @@ impl LiveSet {
         self.words.get(&(number.0 / 64)).is_some_and(|word| word >> (number.0 % 64) & 1 == 1)
     }
 
+    pub(super) fn numbers(&self) -> Vec<PackNumber> {
+        let of_word = |(index, word): (&u64, &u64)| {
+            let (index, word) = (*index, *word);
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| PackNumber(index * 64 + bit))
+        };
+        self.words.iter().flat_map(of_word).collect()
+    }
+
     pub(super) fn set(&mut self, number: PackNumber, is_live: bool) {
         let word = self.words.entry(number.0 / 64).or_default();
         let bit = 1 << (number.0 % 64);

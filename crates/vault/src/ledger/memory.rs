@@ -7,6 +7,10 @@ use super::{LedgerError, LedgerPack, PackLedger, SealedPack};
 use crate::ids::{ManifestDigest, OperationId, PackNumber, VaultId};
 use crate::layout;
 
+mod collector;
+
+pub use collector::MemoryCollector;
+
 /// A ledger that lives as long as its clones; it survives the vault above it, as a catalog does.
 #[derive(Clone)]
 pub struct MemoryLedger {
@@ -18,11 +22,20 @@ struct State {
     next_number: u64,
     commit_seq: u64,
     operations: BTreeMap<OperationId, Option<ManifestDigest>>,
-    ended: BTreeSet<OperationId>,
+    /// Operations that are over, with the position at which they ended.
+    ended: BTreeMap<OperationId, u64>,
     manifests: BTreeSet<ManifestDigest>,
+    /// Manifests that were live and are not, and that the store may still hold.
+    expired: BTreeSet<ManifestDigest>,
     reserved: BTreeMap<PackNumber, OperationId>,
     packs: BTreeMap<PackNumber, Pack>,
     pins: BTreeSet<(OperationId, PackNumber)>,
+    /// Condemned packs that are gone from the store.
+    deleted: BTreeSet<PackNumber>,
+    /// Deleted packs whose last change came no later than this are forgotten.
+    history_begins: u64,
+    /// The newest run of the collector.
+    collector: u64,
     is_unavailable: bool,
 }
 
@@ -30,6 +43,15 @@ struct Pack {
     operation: OperationId,
     sealed: SealedPack,
     entry: LedgerPack,
+}
+
+impl Pack {
+    /// One that was never sealed and never will be. Nobody followed it, so it has no position.
+    fn condemned(operation: OperationId, sealed: SealedPack, vault: VaultId) -> Pack {
+        let name = layout::pack_name(vault, sealed.number, sealed.incarnation);
+        let entry = LedgerPack { number: sealed.number, name, bytes: 0, commit_seq: 0, is_live: false };
+        Pack { operation, sealed, entry }
+    }
 }
 
 impl MemoryLedger {
@@ -40,11 +62,15 @@ impl MemoryLedger {
             next_number: 1,
             commit_seq: 0,
             operations: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             manifests: BTreeSet::new(),
+            expired: BTreeSet::new(),
             reserved: BTreeMap::new(),
             packs: BTreeMap::new(),
             pins: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            history_begins: 0,
+            collector: 0,
             is_unavailable: false,
         };
         MemoryLedger { state: Arc::new(Mutex::new(state)) }
@@ -68,7 +94,10 @@ impl MemoryLedger {
 
     /// The manifest is live no more.
     pub fn expire(&self, manifest: ManifestDigest) {
-        self.lock().manifests.remove(&manifest);
+        let mut state = self.lock();
+        if state.manifests.remove(&manifest) {
+            state.expired.insert(manifest);
+        }
     }
 
     /// Condemns a pack, whatever relies on it: for tests of what happens to those that come later.
@@ -80,6 +109,14 @@ impl MemoryLedger {
             pack.entry.is_live = false;
             pack.entry.commit_seq = commit_seq;
         }
+    }
+
+    /// Forgets the packs that are gone from the store, as a catalog does some time after.
+    pub fn forget_deleted(&self) {
+        let mut state = self.lock();
+        state.history_begins = state.commit_seq;
+        let deleted = std::mem::take(&mut state.deleted);
+        state.packs.retain(|number, _| !deleted.contains(number));
     }
 
     /// Takes all calls down, or up again.
@@ -107,7 +144,9 @@ impl MemoryLedger {
 impl State {
     fn end(&mut self, operation: OperationId) {
         self.operations.remove(&operation);
-        self.ended.insert(operation);
+        self.commit_seq += 1;
+        let commit_seq = self.commit_seq;
+        self.ended.entry(operation).or_insert(commit_seq);
     }
 
     fn require_answer(&self) -> Result<(), LedgerError> {
@@ -130,7 +169,7 @@ impl PackLedger for MemoryLedger {
     fn begin(&self, operation: OperationId, base: Option<ManifestDigest>) -> Result<(), LedgerError> {
         let mut state = self.lock();
         state.require_answer()?;
-        if state.ended.contains(&operation) {
+        if state.ended.contains_key(&operation) {
             return Err(LedgerError::OperationClosed);
         }
         if base.is_some_and(|base| !state.manifests.contains(&base)) {
@@ -192,6 +231,12 @@ impl PackLedger for MemoryLedger {
         changed.sort_by_key(|entry| entry.commit_seq);
         changed.truncate(limit as usize);
         Ok(changed)
+    }
+
+    fn history_begins(&self) -> Result<u64, LedgerError> {
+        let state = self.lock();
+        state.require_answer()?;
+        Ok(state.history_begins)
     }
 
     fn packs_of(&self, operation: OperationId) -> Result<Vec<LedgerPack>, LedgerError> {

@@ -4,5 +4,7 @@
 pub(crate) mod backups;
 pub(crate) mod grants;
 pub(crate) mod progress;
+pub(crate) mod quarantine;
 pub(crate) mod regions;
 pub(crate) mod servers;
+pub(crate) mod vaults;

@@ -1,0 +1,96 @@
+//! Vaults and their collection, for the operator.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use control::Control;
+use control::collection::VaultView;
+use serde::Serialize;
+use vault::ids::VaultId;
+
+use crate::http::csbs::Nothing;
+use crate::http::error::OwnError;
+use crate::http::request::{LoggedIn, PathParams};
+
+/// The newest collection of a vault.
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectionBody {
+    /// What it is busy with; `done` when it came to its end.
+    phase: String,
+    done_bytes: u64,
+    total_bytes: u64,
+    seconds_left: Option<u64>,
+    begun_at: String,
+    finished_at: Option<String>,
+    live_bytes: u64,
+    deleted_pack_count: u64,
+    deleted_bytes: u64,
+    rewritten_bytes: u64,
+    /// Why work is left for the next one.
+    reason: Option<String>,
+}
+
+/// One vault.
+#[derive(Debug, Serialize)]
+pub(crate) struct VaultBody {
+    id: String,
+    project_id: String,
+    kind: &'static str,
+    source_region: Option<String>,
+    created_at: String,
+    collection: Option<CollectionBody>,
+}
+
+/// `{"vaults": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct VaultsAnswer {
+    vaults: Vec<VaultBody>,
+}
+
+impl From<VaultView> for VaultBody {
+    fn from(view: VaultView) -> VaultBody {
+        let seconds_left = view.seconds_left();
+        let collection = view.collection.map(|collection| CollectionBody {
+            phase: collection.phase,
+            done_bytes: collection.done_bytes,
+            total_bytes: collection.total_bytes,
+            seconds_left,
+            begun_at: collection.begun_at.wire(),
+            finished_at: collection.finished_at.map(|moment| moment.wire()),
+            live_bytes: collection.end.live_bytes,
+            deleted_pack_count: collection.end.deleted_pack_count,
+            deleted_bytes: collection.end.deleted_bytes,
+            rewritten_bytes: collection.end.rewritten_bytes,
+            reason: collection.end.reason,
+        });
+        VaultBody {
+            id: VaultId(view.vault.id).to_string(),
+            project_id: view.vault.project_id.to_string(),
+            kind: view.vault.kind.word(),
+            source_region: view.vault.source.map(|source| source.region.to_string()),
+            created_at: view.vault.created_at.wire(),
+            collection,
+        }
+    }
+}
+
+/// `GET /antipode/v1/vaults`
+pub(crate) async fn list(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+) -> Result<Json<VaultsAnswer>, OwnError> {
+    let vaults = control.vault_views(&caller).await?;
+    Ok(Json(VaultsAnswer { vaults: vaults.into_iter().map(VaultBody::from).collect() }))
+}
+
+/// `POST /antipode/v1/vaults/{vault_id}/collect`: now, instead of when it is due
+pub(crate) async fn collect(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+    path: PathParams,
+) -> Result<(StatusCode, Json<Nothing>), OwnError> {
+    let missing = || control::Error::invalid("vault_id", "must be the id of a vault");
+    let vault: VaultId = path.text("vault_id")?.parse().map_err(|_| missing())?;
+    control.order_collection(&caller, vault).await?;
+    Ok((StatusCode::ACCEPTED, Json(Nothing {})))
+}
