@@ -270,6 +270,7 @@ CREATE TABLE region (
     state_sequence INTEGER NOT NULL,
     head_counter INTEGER NOT NULL,
     blocked_reason TEXT,
+    frozen_reason TEXT,
     created_at INTEGER NOT NULL
 ) STRICT;
 

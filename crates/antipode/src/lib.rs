@@ -12,5 +12,6 @@ pub mod http;
 pub mod init;
 pub mod key;
 pub mod peer;
+pub mod rebuild;
 pub mod serve;
 pub mod world;

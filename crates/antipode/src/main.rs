@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use antipode::cli::{self, Cli, Command};
 use antipode::config::Config;
 use antipode::serve::StartError;
-use antipode::{demo, dev, init, key, serve};
+use antipode::{demo, dev, init, key, rebuild, serve};
 use clap::Parser;
 
 /// Exit code of a command that failed.
@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         Command::Init(args) => ended(init::run(args, global.region).await),
         Command::Serve(args) => ended(serve_region(&args).await),
         Command::Key(args) => ended(key::run(args, global).await),
+        Command::Rebuild(args) => ended(rebuild::run(args, global.json).await),
         Command::Dev(args) => ended(dev::run(args, global.quiet || global.json).await),
         Command::Demo(args) => ended(demo::run(args).await),
         Command::Api(command) => cli::exit_code(cli::run(command, global).await),

@@ -189,11 +189,28 @@ pub(crate) async fn open_control(
 ) -> Result<(Control, Option<TlsIdentity>), StartError> {
     let row = catalog.region().await?;
     let row =
-        row.ok_or_else(|| StartError::Refused("the region was not made yet; call antipode init".into()))?;
+        row.ok_or_else(|| StartError::Refused("the region was not made yet; call antipode init, or, when its catalog was lost, antipode rebuild --from-store".into()))?;
     if row.name != config.region.name {
         return Err(StartError::Refused(format!("the catalog belongs to region {}", row.name)));
     }
-    let keys = HeldKeys::load(config, store.as_ref(), RegionId(row.region_id))?;
+    let life = Life { region: RegionId(row.region_id), incarnation: Incarnation(row.incarnation) };
+    control_over(config, catalog, store, life).await
+}
+
+/// A region, and which life of its catalog this is.
+pub(crate) struct Life {
+    pub(crate) region: RegionId,
+    pub(crate) incarnation: Incarnation,
+}
+
+/// The region's control over a catalog that nobody has to have filled yet, with the keys that can be used.
+pub(crate) async fn control_over(
+    config: &Config,
+    catalog: Catalog,
+    store: Arc<dyn ObjectStore>,
+    life: Life,
+) -> Result<(Control, Option<TlsIdentity>), StartError> {
+    let keys = HeldKeys::load(config, store.as_ref(), life.region)?;
     let links: Arc<dyn PeerLinks> = match &keys.tls {
         Some(tls) => Arc::new(PeerClient::new(tls, ClientLimits::default())),
         None => Arc::new(NoLinks),
@@ -207,7 +224,7 @@ pub(crate) async fn open_control(
         identity: Arc::new(keys.identity),
         kek: Arc::new(keys.kek),
         recovery_key: keys.recovery_key,
-        incarnation: Incarnation(row.incarnation),
+        incarnation: life.incarnation,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         timer: Arc::new(SystemTimer),

@@ -14,7 +14,7 @@ use crate::error::{CatalogError, Conflict};
 use crate::items::{LockedItem, item_columns, lock_item, store_item_state, whole_items};
 use crate::jobs::{JobKind, Lease, NewJob, check_lease_on, end_job, enqueue, lock_job};
 use crate::records::{RecordChange, lock_record, store_record_state};
-use crate::region::require_unblocked;
+use crate::region::{require_unblocked, require_unfrozen};
 use crate::replicas::ReplicaState;
 use crate::state_outbox::{note_item_gone, note_item_ordered};
 use crate::value::{Value, values};
@@ -80,7 +80,7 @@ impl Catalog {
 
     /// Orders the expiry of items that retention chose. Those that are busy, being copied, or
     /// promised for longer stay; the answer names the others. A record that still waited becomes
-    /// skipped as expired, never replicated.
+    /// skipped as expired, never replicated. `Frozen` after a rebuild, until that is lifted.
     pub async fn order_expiry(
         &self,
         items: &[CheckpointItemId],
@@ -88,6 +88,7 @@ impl Catalog {
     ) -> Result<Vec<CheckpointItemId>, CatalogError> {
         let mut tx = self.write("ordering an expiry").await?;
         require_unblocked(&mut tx).await?;
+        require_unfrozen(&mut tx).await?;
         let mut sorted = items.to_vec();
         sorted.sort();
         sorted.dedup();

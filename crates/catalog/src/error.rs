@@ -169,6 +169,12 @@ pub enum Conflict {
     /// The slot of a schedule has had its run.
     #[error("the slot has had its run")]
     SlotTaken,
+    /// Expiry and collection are frozen.
+    #[error("expiry and collection are frozen: {reason}")]
+    Frozen {
+        /// Why.
+        reason: String,
+    },
     /// Everything that writes is blocked.
     #[error("writes are blocked: {reason}")]
     Blocked {

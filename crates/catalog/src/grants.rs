@@ -21,19 +21,7 @@ impl Catalog {
     /// Stores a grant made by a project of this region.
     pub async fn create_grant(&self, grant: &Grant) -> Result<(), CatalogError> {
         let mut tx = self.write("creating a grant").await?;
-        let inserted = tx
-            .execute(
-                concat!(
-                    "INSERT INTO grants (",
-                    grant_columns!(),
-                    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING"
-                ),
-                grant_values(grant),
-            )
-            .await?;
-        if inserted == 0 {
-            return Err(Conflict::IdTaken { what: "grant", id: grant.id.to_string() }.into());
-        }
+        insert_grant(&mut tx, grant).await?;
         let project = &grant.destination_project_id;
         note_change(&mut tx, StateSubject::Grant, grant.id, project, grant.created_at).await?;
         tx.commit().await
@@ -168,6 +156,24 @@ impl Catalog {
             .await?;
         rows.iter().map(grant_of_row).collect()
     }
+}
+
+/// Inserts a grant made here.
+pub(crate) async fn insert_grant(tx: &mut Tx, grant: &Grant) -> Result<(), CatalogError> {
+    let inserted = tx
+        .execute(
+            concat!(
+                "INSERT INTO grants (",
+                grant_columns!(),
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING"
+            ),
+            grant_values(grant),
+        )
+        .await?;
+    if inserted == 0 {
+        return Err(Conflict::IdTaken { what: "grant", id: grant.id.to_string() }.into());
+    }
+    Ok(())
 }
 
 /// Reads a grant made here and keeps it from being revoked, and others from using its bytes, until the

@@ -7,6 +7,7 @@ use model::time::Timestamp;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
+use crate::state_outbox::{StateSubject, note_change};
 use crate::value::{Row, values};
 
 /// A token about to be stored.
@@ -39,6 +40,7 @@ impl Catalog {
             let same = tx.first("SELECT id FROM projects WHERE id = $1", values![&project.id]).await?;
             return Err(taken("project", same.is_some(), &project.id.to_string(), &project.name).into());
         }
+        note_change(&mut tx, StateSubject::Project, &project.id, &project.id, project.created_at).await?;
         tx.commit().await
     }
 
@@ -53,9 +55,7 @@ impl Catalog {
     /// One project.
     pub async fn project(&self, id: &ProjectId) -> Result<Project, CatalogError> {
         let mut tx = self.read("reading a project").await?;
-        let row =
-            tx.first("SELECT id, name, enabled, created_at FROM projects WHERE id = $1", values![id]).await?;
-        project_of_row(&row.ok_or_else(|| CatalogError::not_found("project", id))?)
+        read_project(&mut tx, id).await?.ok_or_else(|| CatalogError::not_found("project", id))
     }
 
     /// The project of a name.
@@ -248,6 +248,13 @@ impl Catalog {
         tx.commit().await?;
         Ok(gone)
     }
+}
+
+/// A project.
+pub(crate) async fn read_project(tx: &mut Tx, id: &ProjectId) -> Result<Option<Project>, CatalogError> {
+    let row =
+        tx.first("SELECT id, name, enabled, created_at FROM projects WHERE id = $1", values![id]).await?;
+    row.as_ref().map(project_of_row).transpose()
 }
 
 async fn roles_of(tx: &mut Tx, user: UserId, project: Option<&ProjectId>) -> Result<Vec<Role>, CatalogError> {

@@ -62,33 +62,7 @@ impl Catalog {
     /// Makes a policy. `NameTaken` in its project, `ServerInPolicy`, or `IdTaken`.
     pub async fn create_policy(&self, policy: &Policy) -> Result<(), CatalogError> {
         let mut tx = self.write("creating a policy").await?;
-        let inserted = tx
-            .execute(
-                "INSERT INTO policies (id, project_id, name, description, parameters, created_at, \
-                 updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-                values![
-                    policy.id,
-                    &policy.project_id,
-                    policy.name.as_str(),
-                    policy.description.as_str(),
-                    &policy.parameters,
-                    policy.created_at,
-                    policy.updated_at
-                ],
-            )
-            .await?;
-        if inserted == 0 {
-            let same = tx.first("SELECT id FROM policies WHERE id = $1", values![policy.id]).await?;
-            return Err(match same {
-                Some(_) => Conflict::IdTaken { what: "policy", id: policy.id.to_string() },
-                None => name_taken(policy),
-            }
-            .into());
-        }
-        insert_parts(&mut tx, policy).await?;
-        for (position, operation) in policy.operations.iter().enumerate() {
-            insert_operation(&mut tx, policy.id, position, operation, None).await?;
-        }
+        insert_policy(&mut tx, policy).await?;
         note_change(&mut tx, StateSubject::Policy, policy.id, &policy.project_id, policy.updated_at).await?;
         tx.commit().await
     }
@@ -221,6 +195,38 @@ impl Catalog {
         }
         Ok(policies)
     }
+}
+
+/// Inserts a policy with everything it is made of.
+pub(crate) async fn insert_policy(tx: &mut Tx, policy: &Policy) -> Result<(), CatalogError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO policies (id, project_id, name, description, parameters, created_at, \
+             updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            values![
+                policy.id,
+                &policy.project_id,
+                policy.name.as_str(),
+                policy.description.as_str(),
+                &policy.parameters,
+                policy.created_at,
+                policy.updated_at
+            ],
+        )
+        .await?;
+    if inserted == 0 {
+        let same = tx.first("SELECT id FROM policies WHERE id = $1", values![policy.id]).await?;
+        return Err(match same {
+            Some(_) => Conflict::IdTaken { what: "policy", id: policy.id.to_string() },
+            None => name_taken(policy),
+        }
+        .into());
+    }
+    insert_parts(tx, policy).await?;
+    for (position, operation) in policy.operations.iter().enumerate() {
+        insert_operation(tx, policy.id, position, operation, None).await?;
+    }
+    Ok(())
 }
 
 /// Whether a run of the policy is going, and if so whether the scheduler started it.

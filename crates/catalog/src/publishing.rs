@@ -191,7 +191,10 @@ async fn grant_of_transfer(tx: &mut Tx, key: &TransferKey) -> Result<GrantId, Ca
 
 /// Writes the checkpoint of a replica unless an earlier item brought it, or revives it if all its
 /// earlier items were deleted.
-async fn insert_replica_checkpoint(tx: &mut Tx, checkpoint: &Checkpoint) -> Result<(), CatalogError> {
+pub(crate) async fn insert_replica_checkpoint(
+    tx: &mut Tx,
+    checkpoint: &Checkpoint,
+) -> Result<(), CatalogError> {
     let row = tx
         .first(
             "UPDATE checkpoints SET deleted_at = NULL WHERE id = $1 RETURNING project_id",

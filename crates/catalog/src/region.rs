@@ -1,5 +1,5 @@
 //! The one row about this region itself: its name and identity, its counters, and whether writes
-//! are blocked.
+//! are blocked or frozen.
 
 use model::ids::RegionName;
 use model::time::Timestamp;
@@ -23,6 +23,8 @@ pub struct Region {
     pub head_counter: u64,
     /// Why nothing may be written; nothing when all is well.
     pub blocked_reason: Option<String>,
+    /// Why nothing expires and nothing is collected; nothing when both go on.
+    pub frozen_reason: Option<String>,
     /// When it was initialised.
     pub created_at: Timestamp,
 }
@@ -61,7 +63,7 @@ impl Catalog {
         let row = tx
             .first(
                 "SELECT name, region_id, incarnation, state_sequence, head_counter, blocked_reason, \
-                 created_at FROM region",
+                 frozen_reason, created_at FROM region",
                 values![],
             )
             .await?;
@@ -110,6 +112,16 @@ impl Catalog {
         tx.commit().await
     }
 
+    /// Lets expiry and collection go on after a rebuild. A second time changes nothing.
+    pub async fn unfreeze(&self) -> Result<(), CatalogError> {
+        let mut tx = self.write("lifting the freeze").await?;
+        let touched = tx.execute("UPDATE region SET frozen_reason = NULL", values![]).await?;
+        if touched == 0 {
+            return Err(no_region());
+        }
+        tx.commit().await
+    }
+
     async fn set_blocked(&self, reason: Option<&str>) -> Result<(), CatalogError> {
         let mut tx = self.write("blocking or unblocking writes").await?;
         let touched = tx.execute("UPDATE region SET blocked_reason = $1", values![reason]).await?;
@@ -137,6 +149,16 @@ pub(crate) async fn require_unblocked(tx: &mut Tx) -> Result<(), CatalogError> {
     }
 }
 
+/// Refuses to go on while expiry and collection are frozen. Whatever lets backups go without anybody
+/// ordering it begins with this.
+pub(crate) async fn require_unfrozen(tx: &mut Tx) -> Result<(), CatalogError> {
+    let row = tx.first("SELECT frozen_reason FROM region", values![]).await?;
+    match row.map(|row| row.optional_text("frozen_reason")).transpose()?.flatten() {
+        None => Ok(()),
+        Some(reason) => Err(Conflict::Frozen { reason }.into()),
+    }
+}
+
 pub(crate) fn no_region() -> CatalogError {
     CatalogError::not_found("region", "of this catalog")
 }
@@ -149,6 +171,7 @@ fn region_of_row(row: &Row) -> Result<Region, CatalogError> {
         state_sequence: row.count("state_sequence")?,
         head_counter: row.count("head_counter")?,
         blocked_reason: row.optional_text("blocked_reason")?,
+        frozen_reason: row.optional_text("frozen_reason")?,
         created_at: row.time("created_at")?,
     })
 }

@@ -44,19 +44,7 @@ impl Catalog {
     /// of their paths is registered already.
     pub async fn register_server(&self, server: &Server) -> Result<(), CatalogError> {
         let mut tx = self.write("registering a server").await?;
-        let inserted = tx
-            .execute(
-                "INSERT INTO servers (id, project_id, name, created_at) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT DO NOTHING",
-                values![&server.id, &server.project_id, &server.name, server.created_at],
-            )
-            .await?;
-        if inserted == 0 {
-            return Err(Conflict::IdTaken { what: "server", id: server.id.to_string() }.into());
-        }
-        for (position, volume) in server.volumes.iter().enumerate() {
-            insert_volume(&mut tx, &server.id, position, volume).await?;
-        }
+        insert_server(&mut tx, server).await?;
         let moment = server.created_at;
         note_change(&mut tx, StateSubject::Server, &server.id, &server.project_id, moment).await?;
         tx.commit().await
@@ -149,6 +137,24 @@ impl Catalog {
         note_deletion(&mut tx, StateSubject::Server, id, &project, now).await?;
         tx.commit().await
     }
+}
+
+/// Inserts a server with its volumes.
+pub(crate) async fn insert_server(tx: &mut Tx, server: &Server) -> Result<(), CatalogError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO servers (id, project_id, name, created_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+            values![&server.id, &server.project_id, &server.name, server.created_at],
+        )
+        .await?;
+    if inserted == 0 {
+        return Err(Conflict::IdTaken { what: "server", id: server.id.to_string() }.into());
+    }
+    for (position, volume) in server.volumes.iter().enumerate() {
+        insert_volume(tx, &server.id, position, volume).await?;
+    }
+    Ok(())
 }
 
 /// A server of any project.

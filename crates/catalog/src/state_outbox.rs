@@ -1,10 +1,11 @@
-//! What was decided and does not stand in the store yet. The transaction that changes a policy, server
-//! or grant, or ends the life of something, leaves a row here; control writes a state object for it and
+//! What was decided and does not stand in the store yet. The transaction that changes a policy, server,
+//! grant or project, or ends the life of something, leaves a row here; control writes a state object for it and
 //! takes the row out. A crash in between costs a second object that says the same, never a lost one.
 
 use std::fmt::Display;
 
 use model::grant::Grant;
+use model::identity::Project;
 use model::ids::{CheckpointItemId, ProjectId};
 use model::policy::Policy;
 use model::server::Server;
@@ -13,6 +14,7 @@ use model::time::Timestamp;
 use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
 use crate::grants::read_grant;
+use crate::identity::read_project;
 use crate::page::PAGE_ROWS_MAX;
 use crate::policies::read_policy;
 use crate::servers::read_server;
@@ -31,15 +33,18 @@ pub enum StateSubject {
     Item,
     /// A replica that arrived here.
     Replica,
+    /// A project.
+    Project,
 }
 
 impl StateSubject {
-    const ALL: [StateSubject; 5] = [
+    const ALL: [StateSubject; 6] = [
         StateSubject::Policy,
         StateSubject::Server,
         StateSubject::Grant,
         StateSubject::Item,
         StateSubject::Replica,
+        StateSubject::Project,
     ];
 
     fn word(self) -> &'static str {
@@ -49,6 +54,7 @@ impl StateSubject {
             StateSubject::Grant => "grant",
             StateSubject::Item => "item",
             StateSubject::Replica => "replica",
+            StateSubject::Project => "project",
         }
     }
 
@@ -81,6 +87,8 @@ pub enum SubjectState {
     Server(Server),
     /// A grant as it is, revoked or not.
     Grant(Grant),
+    /// A project as it is.
+    Project(Project),
     /// It is gone, or was and has come back.
     Gone {
         /// Since when.
@@ -257,6 +265,7 @@ async fn current_state(tx: &mut Tx, row: &Row, subject: StateSubject) -> Result<
         StateSubject::Policy => read_policy(tx, row.id("subject_id")?).await?.map(SubjectState::Policy),
         StateSubject::Server => read_server(tx, &row.id("subject_id")?).await?.map(SubjectState::Server),
         StateSubject::Grant => read_grant(tx, row.id("subject_id")?).await?.map(SubjectState::Grant),
+        StateSubject::Project => read_project(tx, &row.id("subject_id")?).await?.map(SubjectState::Project),
         StateSubject::Item | StateSubject::Replica => None,
     };
     state.ok_or_else(|| row.corrupt("subject_id"))

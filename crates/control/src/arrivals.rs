@@ -6,7 +6,7 @@
 //! receipt, and makes the replica visible in one transaction.
 
 mod keys;
-mod publish;
+pub(crate) mod publish;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};

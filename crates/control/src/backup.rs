@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use catalog::{ItemProgress, Job, Lease, SequenceScope, StoredItem};
-use model::checkpoint::{CheckpointItem, Failure, ItemState, VolumeBackup};
+use model::checkpoint::{Checkpoint, CheckpointItem, Failure, ItemState, VolumeBackup};
 use model::ids::CheckpointItemId;
 use model::server::{Server, Volume};
 use model::time::Timestamp;
@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::leases::LeaseProgress;
 use crate::page::found;
 use crate::servers::disk_format;
+use crate::state::document;
 use crate::volumes::SourceVolume;
 use crate::{Control, blocking};
 
@@ -106,7 +107,8 @@ impl Control {
         let domain = vault.keys().domain().0;
         let scope = SequenceScope { domain, incarnation: self.parts().incarnation.0 };
         let sequence = self.catalog().take_item_sequence(lease, item.id, &scope).await?;
-        let order = backup_order(item, server, sequence, earlier.as_ref());
+        let checkpoint = self.catalog().checkpoint(&item.project_id, item.checkpoint_id).await?;
+        let order = backup_order(item, server, sequence, earlier.as_ref(), &checkpoint);
         let logical_bytes: u64 = disks.iter().map(|disk| disk.size_bytes()).sum();
         let specs = self.volume_specs(item).await?;
         let volume_sizes =
@@ -168,6 +170,7 @@ fn backup_order(
     server: &Server,
     sequence: u64,
     earlier: Option<&CheckpointItem>,
+    checkpoint: &Checkpoint,
 ) -> BackupOrder {
     let previous = earlier.and_then(|earlier| earlier.manifest_digest).map(ManifestDigest);
     let described = |volume: &model::server::Volume| DescribedVolume {
@@ -192,6 +195,7 @@ fn backup_order(
             policy: item.policy_id.map(|id| Tag { key: id.to_string(), value: String::new() }),
             tags: tags.collect(),
             volumes: server.volumes.iter().map(described).collect(),
+            document: document::of_item(item, checkpoint),
             ..Description::default()
         },
     }

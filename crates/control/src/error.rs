@@ -231,7 +231,8 @@ impl From<Conflict> for Error {
             | Conflict::ReplicaReplaced
             | Conflict::HeadMoved
             | Conflict::SlotTaken
-            | Conflict::OlderHead => Reason::Busy,
+            | Conflict::OlderHead
+            | Conflict::Frozen { .. } => Reason::Busy,
         };
         let kind = if reason == Reason::WritesBlocked { Kind::Unavailable } else { Kind::Conflict };
         let mut error = Error::new(kind, reason, message);

@@ -15,8 +15,11 @@ use crate::Control;
 use crate::error::Error;
 
 impl Control {
-    /// Orders the deletion of everything that retention drops now.
+    /// Orders the deletion of everything that retention drops now; nothing while that is frozen.
     pub(crate) async fn expire_items(&self) -> Result<(), Error> {
+        if self.catalog().region().await?.is_some_and(|region| region.frozen_reason.is_some()) {
+            return Ok(());
+        }
         for policy in self.catalog().all_policies().await? {
             self.expire_items_of(&policy).await?;
         }

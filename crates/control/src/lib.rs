@@ -26,6 +26,7 @@ pub mod page;
 pub mod peers;
 pub mod policies;
 pub mod quarantine;
+pub mod rebuild;
 pub mod region;
 pub mod replication;
 pub mod restores;

@@ -6,6 +6,7 @@
 
 use catalog::{StateSubject, SubjectState, UnwrittenState};
 use model::grant::{Grant, Mode};
+use model::identity::Project;
 use model::ids::RegionName;
 use model::policy::Policy;
 use model::server::Server;
@@ -14,14 +15,16 @@ use vault::crash_point;
 use vault::error::VaultError;
 use vault::ids::{GrantId, ManifestDigest, RegionId};
 use vault::state::{
-    DeletionRecord, GrantRecord, PolicyRecord, ServerRecord, StateObject, StateRecord, StateStamp, Subject,
-    SubjectKind, VolumeRecord,
+    DeletionRecord, GrantRecord, PolicyRecord, ProjectRecord, ServerRecord, StateObject, StateRecord,
+    StateStamp, Subject, SubjectKind, VolumeRecord,
 };
 
 use crate::error::{Error, Kind};
 use crate::{Control, blocking};
 
-mod document;
+pub(crate) mod document;
+pub(crate) mod json;
+pub(crate) mod reading;
 
 /// How many are read from the catalog at a time.
 const BATCH: u32 = 100;
@@ -83,6 +86,7 @@ impl Control {
             SubjectState::Grant(grant) => {
                 grant_record(grant, unwritten.revision, self.region_id(&grant.source_region))
             }
+            SubjectState::Project(project) => project_record(project, unwritten.revision),
             SubjectState::Gone { deleted_at, purge_after, is_undone, is_expiry, manifest_digest } => {
                 let subject = Subject {
                     kind: subject_kind(unwritten.subject),
@@ -166,6 +170,16 @@ fn grant_record(grant: &Grant, revision: u64, source_region: RegionId) -> StateR
     })
 }
 
+fn project_record(project: &Project, revision: u64) -> StateRecord {
+    StateRecord::Project(ProjectRecord {
+        project_id: project.id.to_string(),
+        revision,
+        name: project.name.clone(),
+        is_enabled: project.enabled,
+        document: document::of_project(project),
+    })
+}
+
 fn subject_kind(subject: StateSubject) -> SubjectKind {
     match subject {
         StateSubject::Policy => SubjectKind::Policy,
@@ -173,5 +187,6 @@ fn subject_kind(subject: StateSubject) -> SubjectKind {
         StateSubject::Grant => SubjectKind::Grant,
         StateSubject::Item => SubjectKind::Item,
         StateSubject::Replica => SubjectKind::Replica,
+        StateSubject::Project => SubjectKind::Project,
     }
 }

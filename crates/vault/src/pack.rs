@@ -12,6 +12,7 @@ use crate::ids::{Address, DedupId, Kind};
 use crate::keys::{KeyRing, ObjectKeys};
 use crate::layout::PackName;
 use crate::object::{Expected, Opener, Sealer, address_of, is_stored_len_lawful};
+use crate::store::{ObjectStore, StoreError};
 
 /// Bytes of the trailer, the last of every pack.
 pub const TRAILER_BYTES: usize = 44;
@@ -195,6 +196,31 @@ impl FooterPlace {
         let clear_digest = *blake3::hash(&footer[..clear_len]).as_bytes();
         Ok(ReadFooter { entries, clear_digest, sealed })
     }
+}
+
+/// Reads the end of a pack of `pack_bytes`: where its footer lies, and what that lists.
+///
+/// # Errors
+/// `BadFormat` when the store does not hold the pack, or not all of it, or its end breaks a rule.
+pub fn read_footer_of(
+    store: &dyn ObjectStore,
+    name: &str,
+    pack_bytes: u64,
+) -> Result<(FooterPlace, ReadFooter), VaultError> {
+    let read = |offset, length| match store.get_range(name, offset, length) {
+        Ok(bytes) => Ok(bytes),
+        Err(StoreError::NotFound { .. } | StoreError::TooShort { .. }) => {
+            Err(VaultError::bad_format("pack", "the store does not hold all of it"))
+        }
+        Err(error) => Err(error.while_doing("reading a footer")),
+    };
+    let trailer_bytes = TRAILER_BYTES as u64;
+    let Some(trailer_offset) = pack_bytes.checked_sub(trailer_bytes) else {
+        return Err(VaultError::bad_format("pack", "it is shorter than a trailer"));
+    };
+    let place = FooterPlace::parse(&read(trailer_offset, trailer_bytes)?, pack_bytes)?;
+    let footer = place.decode(&read(place.offset, place.length)?)?;
+    Ok((place, footer))
 }
 
 /// A footer read back.

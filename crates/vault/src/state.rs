@@ -1,7 +1,7 @@
 //! State objects: one small write-once object per revision of what a region decided.
 //!
 //! Checkpoints and replicas can be found again from manifests; what cannot is what people decided:
-//! policies, servers, grants, locks, holds, arrivals and deletions. Each revision is written as an
+//! projects, policies, servers, grants, locks, holds, arrivals and deletions. Each revision is written as an
 //! object of kind 7, signed and sealed under the region's KEK, so that the store alone rebuilds the
 //! catalog. A rebuild believes its own region's signature only.
 //!
@@ -17,11 +17,13 @@ use crate::object::{Expected, Opener, Sealed, Sealer, address_of};
 use crate::signed::{Envelope, SignedType, Signers};
 
 mod record;
+mod region_record;
 
 pub use record::{
     ArrivalRecord, DeletionRecord, GrantRecord, HoldRecord, LockMode, LockRecord, PolicyRecord, ServerRecord,
     StateRecord, Subject, SubjectKind, VolumeRecord,
 };
+pub use region_record::{IncarnationRecord, ProjectRecord};
 
 #[cfg(test)]
 pub(crate) use record::tests::samples;

@@ -18,7 +18,7 @@ use crate::layout::{self, PackName};
 use crate::ledger::{LedgerPack, PackLedger};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestVolume};
 use crate::object::{HEADER_BYTES, Header, Opener};
-use crate::pack::{FooterPlace, ReadFooter, TRAILER_BYTES};
+use crate::pack::{ReadFooter, read_footer_of};
 use crate::seams::Clock;
 use crate::signed::Signers;
 use crate::store::{ObjectStore, StoreError};
@@ -321,19 +321,7 @@ impl Core {
 
     /// The footer of a pack. A pack that the ledger lists and the store has not is damaged.
     pub(crate) fn read_footer(&self, name: &str, pack_bytes: u64) -> Result<ReadFooter, VaultError> {
-        let read = |offset, length| match self.store.get_range(name, offset, length) {
-            Ok(bytes) => Ok(bytes),
-            Err(StoreError::NotFound { .. } | StoreError::TooShort { .. }) => {
-                Err(VaultError::bad_format("pack", "the store does not hold all of it"))
-            }
-            Err(error) => Err(error.while_doing("reading a footer")),
-        };
-        let trailer_bytes = TRAILER_BYTES as u64;
-        let Some(trailer_offset) = pack_bytes.checked_sub(trailer_bytes) else {
-            return Err(VaultError::bad_format("pack", "it is shorter than a trailer"));
-        };
-        let place = FooterPlace::parse(&read(trailer_offset, trailer_bytes)?, pack_bytes)?;
-        place.decode(&read(place.offset, place.length)?)
+        Ok(read_footer_of(self.store.as_ref(), name, pack_bytes)?.1)
     }
 
     /// The epoch of the chunks of a pack made here: every pack is filled under one.

@@ -1,5 +1,5 @@
 //! The command line: noun, then verb. Commands call the public API like anybody else; only `init`,
-//! `serve`, `key`, `dev` and `demo` touch disks, and those live outside this module.
+//! `serve`, `key`, `rebuild`, `dev` and `demo` touch disks, and those live outside this module.
 
 mod api;
 mod checkpoint;
@@ -30,10 +30,12 @@ use self::error::CliError;
 use self::output::{Format, Output};
 use self::session::{Credentials, Session};
 use self::wait::Patience;
+pub(crate) use self::wait::{Display as ProgressDisplay, Progress as ProgressShown};
 use crate::demo::DemoArgs;
 use crate::dev::DevArgs;
 use crate::init::InitArgs;
 use crate::key::KeyArgs;
+use crate::rebuild::RebuildArgs;
 use crate::serve::ServeArgs;
 
 /// Self-hosted backup of servers, with replication to other regions.
@@ -102,6 +104,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// The region's keys: rotate, begin and retire epochs, prove the kit (while it is not served)
     Key(KeyArgs),
+    /// Bring a lost catalog back from the object store
+    Rebuild(RebuildArgs),
     /// Run two regions with demo servers on this machine, until Ctrl-C
     Dev(DevArgs),
     /// Show the whole story on this machine, with real disks

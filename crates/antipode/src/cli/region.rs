@@ -1,4 +1,4 @@
-//! `antipode region …`: pairing with other regions.
+//! `antipode region …`: what stops this region, and pairing with others.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -10,6 +10,14 @@ use super::session::Surface;
 
 const COLUMNS: [Column; 4] =
     [("REGION", "name"), ("URL", "url"), ("CONFIRMED", "is_confirmed"), ("PAIRED (UTC)", "paired_at")];
+
+const OWN_COLUMNS: [Column; 5] = [
+    ("REGION", "name"),
+    ("ID", "region_id"),
+    ("INCARNATION", "incarnation"),
+    ("BLOCKED", "blocked_reason"),
+    ("FROZEN", "frozen_reason"),
+];
 
 /// What can be done with other regions.
 #[derive(Debug, Subcommand)]
@@ -33,6 +41,13 @@ pub enum RegionCommand {
     },
     /// Show the regions we are paired with
     List,
+    /// Show this region: whether writing is blocked, or expiry and collection are frozen
+    Show,
+    /// Let expiry and collection go on after a rebuild
+    Unfreeze {
+        /// The region's name, to be sure
+        name: String,
+    },
 }
 
 impl RegionCommand {
@@ -53,6 +68,14 @@ impl RegionCommand {
                 let path = format!("/regions/{name}/confirm");
                 session.post(Surface::Own, &path, &json!({ "code": code })).await?;
                 context.output.done("confirmed");
+            }
+            RegionCommand::Show => {
+                let answer = session.get(Surface::Own, "/region").await?;
+                context.output.one(&answer["region"], &OWN_COLUMNS);
+            }
+            RegionCommand::Unfreeze { name } => {
+                session.post(Surface::Own, "/region/unfreeze", &json!({ "name": name })).await?;
+                context.output.done("expiry and collection go on");
             }
             RegionCommand::List => {
                 context.output.list(&session.list(Surface::Own, "/regions", "regions").await?, &COLUMNS);

@@ -90,19 +90,19 @@ fn every(period: Duration) -> Interval {
 }
 
 /// Where progress is shown.
-struct Display {
+pub(crate) struct Display {
     what: String,
     bar: Option<ProgressBar>,
     shown: Progress,
 }
 
 impl Display {
-    fn new(what: &str) -> Display {
+    pub(crate) fn new(what: &str) -> Display {
         let bar = std::io::stderr().is_terminal().then(|| new_bar(what));
         Display { what: what.to_owned(), bar, shown: Progress::default() }
     }
 
-    fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &Progress) {
         match &self.bar {
             Some(bar) => {
                 bar.set_length(progress.total_bytes.max(progress.done_bytes));
@@ -123,7 +123,7 @@ impl Display {
         }
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -119,6 +119,8 @@ fn own() -> Router<Api> {
         .route("/servers/{server_id}/backups", post(backups::create))
         .route("/grants", get(grants::list).post(grants::create))
         .route("/grants/{grant_id}", delete(grants::revoke))
+        .route("/region", get(regions::show))
+        .route("/region/unfreeze", post(regions::unfreeze))
         .route("/regions", get(regions::list))
         .route("/regions/invitations", post(regions::invite))
         .route("/regions/accept", post(regions::accept))

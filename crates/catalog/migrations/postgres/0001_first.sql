@@ -9,6 +9,7 @@ CREATE TABLE region (
     state_sequence BIGINT NOT NULL,
     head_counter BIGINT NOT NULL,
     blocked_reason TEXT COLLATE "C",
+    frozen_reason TEXT COLLATE "C",
     created_at BIGINT NOT NULL
 );
 

@@ -14,8 +14,9 @@ use model::time::Timestamp;
 use tracing::{error, info};
 use vault::crash_point;
 use vault::error::VaultError;
-use vault::ids::{GrantId, ManifestDigest, ReplicaId};
-use vault::manifest::ManifestBody;
+use vault::ids::{CheckpointId, GrantId, ItemId, ManifestDigest, ReplicaId};
+use vault::keys::DomainKeys;
+use vault::manifest::{Manifest, ManifestBody};
 use vault::object::Opener;
 use vault::receipt::Receipt;
 use vault::restore::VerifyLevel;
@@ -30,7 +31,7 @@ use crate::page::found;
 use crate::peers::Peer;
 use crate::peers::messages::{PeerReply, Refusal, TransferKey};
 use crate::peers::{replica_checkpoint_id, replica_id};
-use crate::state::vault_mode;
+use crate::state::{document, vault_mode};
 
 /// How often a receipt is signed again because a head was issued meanwhile.
 const TRIES_MAX: u32 = 8;
@@ -47,7 +48,7 @@ impl Control {
             return Err((Refusal::NotOpen, "the transfer was not verified; verify it first".into()));
         };
         let described = arrival.clone();
-        let contents = on_thread(move || contents_of(&described)).await?;
+        let contents = on_thread(move || contents_of(&described.manifest, &described.ingest.keys())).await?;
         let (checkpoint, item) = self.replica_rows(&arrival, &walked, contents);
         self.write_arrival(&arrival, &item, &walked).await?;
         crash_point!("arrival.state_stored");
@@ -148,6 +149,7 @@ impl Control {
             arrived_ms: origin.arrived_at.millis(),
             keep_until_ms: origin.keep_until.millis(),
             receipt: Vec::new(),
+            document: document::of_arrival(item, walked.object_count, walked.stored_bytes),
         };
         self.write_state(StateRecord::Arrival(record))
             .await
@@ -261,22 +263,32 @@ impl Control {
 }
 
 /// What the manifest says of an item, as far as this region may read it.
-struct Contents {
-    resource_id: model::ids::ResourceId,
-    resource_name: String,
-    logical_bytes: u64,
-    protected_at: Timestamp,
-    volumes: Vec<VolumeBackup>,
-    tags: Vec<Tag>,
+pub(crate) struct Contents {
+    pub(crate) resource_id: model::ids::ResourceId,
+    pub(crate) resource_name: String,
+    pub(crate) logical_bytes: u64,
+    pub(crate) protected_at: Timestamp,
+    pub(crate) read_until: Timestamp,
+    /// Without ids of their own.
+    pub(crate) volumes: Vec<VolumeBackup>,
+    pub(crate) tags: Vec<Tag>,
+    /// At the region that made it.
+    pub(crate) item: ItemId,
+    pub(crate) checkpoint: CheckpointId,
+    pub(crate) project_id: String,
+    /// Empty where the description is sealed, like what follows.
+    pub(crate) checkpoint_name: String,
+    pub(crate) policy_id: Option<String>,
+    pub(crate) document: String,
 }
 
-fn contents_of(arrival: &Arrival) -> Result<Contents, VaultError> {
-    let keys = arrival.ingest.keys();
+/// Opens what a region may read of a manifest.
+pub(crate) fn contents_of(manifest: &Manifest, keys: &DomainKeys) -> Result<Contents, VaultError> {
     let mut opener = Opener::new()?;
-    let body: ManifestBody = arrival.manifest.body(&keys, &mut opener)?;
+    let body: ManifestBody = manifest.body(keys, &mut opener)?;
     let bad_id = |_| VaultError::bad_format("manifest body", "an id that is not one");
     let description = if keys.is_restorable() {
-        arrival.manifest.description(keys.as_ref(), &mut opener)?
+        manifest.description(keys, &mut opener)?
     } else {
         vault::manifest::Description::default()
     };
@@ -302,7 +314,14 @@ fn contents_of(arrival: &Arrival) -> Result<Contents, VaultError> {
         },
         logical_bytes: body.logical_bytes(),
         protected_at: Timestamp::from_millis(body.started_ms),
+        read_until: Timestamp::from_millis(body.ended_ms),
         volumes,
         tags: tags.collect(),
+        item: body.item,
+        checkpoint: body.checkpoint,
+        project_id: body.project_id,
+        checkpoint_name: description.checkpoint_name,
+        policy_id: description.policy.map(|policy| policy.key),
+        document: description.document,
     })
 }

@@ -4,7 +4,9 @@
 
 use std::fmt::{Display, Write};
 
+use model::checkpoint::{Checkpoint, CheckpointItem, VolumeBackup};
 use model::grant::Grant;
+use model::identity::Project;
 use model::policy::{OperationDefinition, Policy, PolicyResource, ScheduledOperation};
 use model::retention::Retention;
 use model::server::Server;
@@ -37,6 +39,54 @@ pub(super) fn of_grant(grant: &Grant) -> String {
         .raw("created_at", grant.created_at.micros());
     let object = object.optional("expires_at", grant.expires_at.map(|moment| moment.micros()));
     object.optional("revoked_at", grant.revoked_at.map(|moment| moment.micros())).end()
+}
+
+/// Everything of a project besides the fields of its record.
+pub(super) fn of_project(project: &Project) -> String {
+    Object::new().raw("created_at", project.created_at.micros()).end()
+}
+
+/// What the catalog knows of a backup and its manifest has no field for; it travels in the description.
+pub(crate) fn of_item(item: &CheckpointItem, checkpoint: &Checkpoint) -> String {
+    let object = Object::new()
+        .text("plan_id", &checkpoint.plan_id)
+        .text("plan_name", &checkpoint.plan_name)
+        .raw("auto_trigger", item.auto_trigger)
+        .raw("created_at", item.created_at.micros());
+    let object = match &item.description {
+        Some(description) => object.text("description", description.as_str()),
+        None => object,
+    };
+    object.raw("volumes", list(&item.volumes, of_volume_backup)).end()
+}
+
+/// What the catalog knows of a replica and neither its manifest nor its arrival has a field for. The
+/// sizes stand here so that they outlive the manifest.
+pub(crate) fn of_arrival(item: &CheckpointItem, object_count: u64, stored_bytes: u64) -> String {
+    let origin = item.origin.as_ref().expect("replica rows are made with their origin");
+    let object = Object::new()
+        .text("item_id", &origin.checkpoint_item_id.to_string())
+        .text("checkpoint_id", &origin.checkpoint_id.to_string())
+        .text("record_id", &origin.replication_record_id.to_string())
+        .text("name", &item.name)
+        .raw("auto_trigger", item.auto_trigger)
+        .raw("added_bytes", item.added_bytes)
+        .raw("object_count", object_count)
+        .raw("stored_bytes", stored_bytes);
+    let object = match &item.description {
+        Some(description) => object.text("description", description.as_str()),
+        None => object,
+    };
+    object.raw("volumes", list(&item.volumes, of_volume_backup)).end()
+}
+
+fn of_volume_backup(volume: &VolumeBackup) -> String {
+    Object::new()
+        .text("id", &volume.id.to_string())
+        .text("volume_id", volume.volume_id.as_str())
+        .text("volume_name", &volume.volume_name)
+        .raw("bootable", volume.bootable)
+        .end()
 }
 
 fn of_resource(resource: &PolicyResource) -> String {

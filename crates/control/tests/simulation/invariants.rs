@@ -244,7 +244,7 @@ fn replica_id(
 }
 
 /// I-1: every backup restores from the region's own store to what its disks held.
-fn check_backups(world: &mut World, side: Side) {
+pub(crate) fn check_backups(world: &mut World, side: Side) {
     let region = world.region(side);
     let bare = BareStore::of(&region.store, region.keys.identity.region());
     let kek = region.keys.kek.clone();
@@ -261,7 +261,7 @@ fn check_backups(world: &mut World, side: Side) {
 
 /// I-2: every replica restores from the destination's store alone, with its KEK and with its recovery
 /// key, and the store itself tells of its arrival.
-fn check_replicas(world: &mut World, side: Side) {
+pub(crate) fn check_replicas(world: &mut World, side: Side) {
     let region = world.region(side);
     let source = world.region(side.other()).keys.identity.region();
     let bare = BareStore::of(&region.store, region.keys.identity.region());

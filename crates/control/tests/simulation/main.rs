@@ -12,6 +12,7 @@ mod disks;
 mod epochs;
 mod invariants;
 mod links;
+mod rebuild;
 mod region;
 mod seeds;
 mod steps;

@@ -9,6 +9,7 @@ use catalog::Catalog;
 use control::collection::CollectionRules;
 use control::identity::{Login, LoginScope, LoginUser};
 use control::peers::NewGrant;
+use control::rebuild::{RebuildProgress, RebuildWatch, Rebuilt};
 use control::region::{FirstUser, KeyFiles, ensure_row};
 use control::{Caller, Control, Parts};
 use disk::SourceRoots;
@@ -150,6 +151,36 @@ impl Region {
         wire.start(self.side, Process { control, scope: self.armed.scope() });
     }
 
+    /// The catalog is lost, and is rebuilt from the store by a process with this crash plan. Nothing when
+    /// it dies of that: the region is then down and has no catalog.
+    pub(crate) fn rebuild(
+        &mut self,
+        runtime: &Runtime,
+        wire: &Arc<Wire>,
+        plan: Plan,
+    ) -> Option<Result<Rebuilt, control::Error>> {
+        wire.kill(self.side);
+        self.store.crash();
+        let mut raw = self.raw();
+        raw.incarnation = Incarnation::generate(self.entropy.as_ref());
+        let file = self.folder.join(format!("catalog-{}.db", raw.incarnation));
+        raw.catalog = runtime.block_on(Catalog::open_file(&file)).unwrap();
+        self.armed = crash::arm(plan);
+        let scope = self.armed.scope();
+        let control = runtime.block_on(Control::open(raw.parts(wire))).unwrap();
+        let rebuilding = control.rebuild_from_store(Arc::new(NoWatch));
+        let rebuilt = match runtime.block_on(under(&scope, rebuilding)) {
+            Err(_) => return None,
+            Ok(Err(error)) => return Some(Err(error)),
+            Ok(Ok(rebuilt)) => rebuilt,
+        };
+        let (project, _, caller) = runtime.block_on(first_caller(&control));
+        assert_eq!(project, self.project, "the first project is found by its name");
+        (self.catalog, self.incarnation, self.caller) = (raw.catalog, raw.incarnation, caller);
+        wire.start(self.side, Process { control, scope });
+        Some(Ok(rebuilt))
+    }
+
     /// The plan of the process that runs now changes; the process goes on.
     pub(crate) fn arm(&mut self, wire: &Wire, plan: Plan) {
         if let Some(process) = wire.process(self.side) {
@@ -174,6 +205,13 @@ impl Region {
             incarnation: self.incarnation,
         }
     }
+}
+
+/// Nobody waits for a rebuild here.
+struct NoWatch;
+
+impl RebuildWatch for NoWatch {
+    fn tell(&self, _progress: RebuildProgress) {}
 }
 
 /// What a `Control` is opened over.
@@ -311,14 +349,7 @@ impl Nursery {
         assert!(self.pair(), "two healthy regions can be paired");
         for side in Side::BOTH {
             let other = side.other();
-            let grant = NewGrant {
-                source_region: region_name(other),
-                source_project_id: self.projects[other.index()].clone(),
-                mode: Mode::Restorable,
-                bytes_max: None,
-                keep_days_min: None,
-                expires_at: None,
-            };
+            let grant = grant_from(other, &self.projects[other.index()]);
             let made = self.run(side, async |control| {
                 control.create_grant(&self.callers[side.index()], grant).await.unwrap()
             });
@@ -340,6 +371,18 @@ impl Nursery {
             });
         }
         Template { beginnings: array(beginnings), reached }
+    }
+}
+
+/// Consent to replicas from a project of that side.
+pub(crate) fn grant_from(side: Side, project: &ProjectId) -> NewGrant {
+    NewGrant {
+        source_region: region_name(side),
+        source_project_id: project.clone(),
+        mode: Mode::Restorable,
+        bytes_max: None,
+        keep_days_min: None,
+        expires_at: None,
     }
 }
 

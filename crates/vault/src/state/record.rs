@@ -4,6 +4,7 @@ use crate::codec::{Decoder, Encoder};
 use crate::error::VaultError;
 use crate::ids::{DomainId, GrantId, ManifestDigest, RegionId, ReplicaId};
 use crate::receipt::{Level, Mode, RECEIPT_BYTES_MAX, decode_level, decode_mode};
+use crate::state::region_record::{IncarnationRecord, ProjectRecord};
 
 const TEXT_BYTES_MAX: u32 = 4096;
 const DOCUMENT_BYTES_MAX: u32 = 3 << 20;
@@ -26,6 +27,10 @@ pub enum StateRecord {
     Arrival(ArrivalRecord),
     /// Something that must not come back.
     Deletion(DeletionRecord),
+    /// A project, so that what it owns finds its owner again.
+    Project(ProjectRecord),
+    /// A new life of the catalog.
+    Incarnation(IncarnationRecord),
 }
 
 /// A revision of a policy.
@@ -137,6 +142,8 @@ pub enum SubjectKind {
     Grant = 5,
     /// A whole checkpoint.
     Checkpoint = 6,
+    /// A project.
+    Project = 7,
 }
 
 /// How firmly something is locked.
@@ -204,6 +211,8 @@ pub struct ArrivalRecord {
     pub keep_until_ms: u64,
     /// The receipt, where it was already made; else empty.
     pub receipt: Vec<u8>,
+    /// Everything else, as JSON.
+    pub document: String,
 }
 
 /// Something was deleted or expired and must not be resurrected by a rebuild.
@@ -234,8 +243,11 @@ impl StateRecord {
             StateRecord::Grant(_) => 3,
             StateRecord::Lock(_) => 4,
             StateRecord::Hold(_) => 5,
-            StateRecord::Arrival(_) => 6,
+            StateRecord::Arrival(record) if record.document.is_empty() => 6,
+            StateRecord::Arrival(_) => 10,
             StateRecord::Deletion(_) => 7,
+            StateRecord::Project(_) => 8,
+            StateRecord::Incarnation(_) => 9,
         }
     }
 
@@ -249,6 +261,8 @@ impl StateRecord {
             StateRecord::Hold(record) => record.encode(&mut encoder),
             StateRecord::Arrival(record) => record.encode(&mut encoder),
             StateRecord::Deletion(record) => record.encode(&mut encoder),
+            StateRecord::Project(record) => record.encode(&mut encoder),
+            StateRecord::Incarnation(record) => record.encode(&mut encoder),
         }
         let body = encoder.finish();
         // What is written must be readable when everything else is lost, so it is read back at once.
@@ -266,8 +280,11 @@ impl StateRecord {
             3 => StateRecord::Grant(GrantRecord::decode(&mut decoder)?),
             4 => StateRecord::Lock(LockRecord::decode(&mut decoder)?),
             5 => StateRecord::Hold(HoldRecord::decode(&mut decoder)?),
-            6 => StateRecord::Arrival(ArrivalRecord::decode(&mut decoder)?),
+            6 => StateRecord::Arrival(ArrivalRecord::decode(&mut decoder, HasDocument::No)?),
+            10 => StateRecord::Arrival(ArrivalRecord::decode(&mut decoder, HasDocument::Yes)?),
             7 => StateRecord::Deletion(DeletionRecord::decode(&mut decoder)?),
+            8 => StateRecord::Project(ProjectRecord::decode(&mut decoder)?),
+            9 => StateRecord::Incarnation(IncarnationRecord::decode(&mut decoder)?),
             _ => return Err(decoder.bad(format!("unknown type {number}"))),
         };
         decoder.finish()?;
@@ -363,10 +380,10 @@ impl Subject {
     }
 
     fn decode(decoder: &mut Decoder<'_>) -> Result<Subject, VaultError> {
-        use SubjectKind::{Checkpoint, Grant, Item, Policy, Replica, Server};
+        use SubjectKind::{Checkpoint, Grant, Item, Policy, Project, Replica, Server};
         let number = decoder.u8()?;
-        let kind =
-            [Item, Replica, Policy, Server, Grant, Checkpoint].into_iter().find(|kind| *kind as u8 == number);
+        let kinds = [Item, Replica, Policy, Server, Grant, Checkpoint, Project];
+        let kind = kinds.into_iter().find(|kind| *kind as u8 == number);
         let kind = kind.ok_or_else(|| decoder.bad(format!("unknown subject {number}")))?;
         let (id, project_id) = (text(decoder)?, text(decoder)?);
         Ok(Subject { kind, id, project_id, manifest: ManifestDigest(decoder.fixed()?) })
@@ -408,10 +425,13 @@ impl ArrivalRecord {
         encoder.string(&self.source_project).string(&self.destination_project).fixed(&self.grant.0);
         encoder.fixed(&self.manifest.0).fixed(&self.domain.0).u8(self.mode.number()).u8(self.level.number());
         encoder.u64(self.arrived_ms).u64(self.keep_until_ms).bytes(&self.receipt);
+        if !self.document.is_empty() {
+            encoder.string(&self.document);
+        }
     }
 
-    fn decode(decoder: &mut Decoder<'_>) -> Result<ArrivalRecord, VaultError> {
-        Ok(ArrivalRecord {
+    fn decode(decoder: &mut Decoder<'_>, has_document: HasDocument) -> Result<ArrivalRecord, VaultError> {
+        let mut record = ArrivalRecord {
             replica: ReplicaId(decoder.fixed()?),
             generation: decoder.u32()?,
             source_region: RegionId(decoder.fixed()?),
@@ -425,8 +445,23 @@ impl ArrivalRecord {
             arrived_ms: decoder.u64()?,
             keep_until_ms: decoder.u64()?,
             receipt: decoder.bytes(RECEIPT_BYTES_MAX as u32)?.to_vec(),
-        })
+            document: String::new(),
+        };
+        if has_document == HasDocument::Yes {
+            record.document = decoder.string(DOCUMENT_BYTES_MAX)?;
+            if record.document.is_empty() {
+                return Err(decoder.bad("an arrival of type 10 without its document"));
+            }
+        }
+        Ok(record)
     }
+}
+
+/// Whether an arrival carries a document; those written before there was one are of a type of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HasDocument {
+    Yes,
+    No,
 }
 
 impl DeletionRecord {
@@ -449,13 +484,14 @@ impl DeletionRecord {
     }
 }
 
-fn text(decoder: &mut Decoder<'_>) -> Result<String, VaultError> {
+pub(super) fn text(decoder: &mut Decoder<'_>) -> Result<String, VaultError> {
     decoder.string(TEXT_BYTES_MAX)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::ids::Incarnation;
 
     fn subject() -> Subject {
         let (id, project_id) = ("item-1".to_owned(), "project-1".to_owned());
@@ -524,6 +560,7 @@ pub(super) mod tests {
             arrived_ms: 7,
             keep_until_ms: 8,
             receipt: vec![9; 300],
+            document: "{}".to_owned(),
         }
     }
 
@@ -555,7 +592,19 @@ pub(super) mod tests {
             StateRecord::Lock(lock),
             StateRecord::Hold(hold),
             StateRecord::Arrival(arrival()),
+            StateRecord::Arrival(ArrivalRecord { document: String::new(), ..arrival() }),
             StateRecord::Deletion(deletion),
+            StateRecord::Project(ProjectRecord {
+                project_id: text("project-1"),
+                revision: 1,
+                name: text("north"),
+                is_enabled: true,
+                document: String::new(),
+            }),
+            StateRecord::Incarnation(IncarnationRecord {
+                generation: 2,
+                predecessors: vec![(Incarnation([7; 16]), 12), (Incarnation([8; 16]), 0)],
+            }),
         ]
     }
 
@@ -569,7 +618,7 @@ pub(super) mod tests {
             }
             assert!(StateRecord::decode(record.number(), &[&body[..], &[0]].concat()).is_err());
         }
-        assert!(StateRecord::decode(0, &[]).is_err() && StateRecord::decode(8, &[]).is_err());
+        assert!(StateRecord::decode(0, &[]).is_err() && StateRecord::decode(11, &[]).is_err());
     }
 
     #[test]
@@ -586,7 +635,7 @@ pub(super) mod tests {
     fn unknown_numbers_inside_records_are_refused() {
         let lock = samples().remove(3).encode().unwrap();
         let mode_at = 1 + 4 + 6 + 4 + 9 + 32;
-        for (position, value) in [(0, 0), (0, 7), (mode_at, 0), (mode_at, 3)] {
+        for (position, value) in [(0, 0), (0, 8), (mode_at, 0), (mode_at, 3)] {
             let mut changed = lock.clone();
             changed[position] = value;
             assert!(StateRecord::decode(4, &changed).is_err(), "{position} {value}");

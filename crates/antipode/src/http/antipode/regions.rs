@@ -1,4 +1,4 @@
-//! Other regions: invite, accept, confirm, list. All of it is the operator's.
+//! This region and others: what stops it; invite, accept, confirm, list. All of it is the operator's.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,11 +7,28 @@ use control::Control;
 use control::peers::{Accepted, Peer};
 use model::ids::RegionName;
 use serde::Serialize;
+use vault::ids::to_hex;
 
 use crate::http::csbs::Nothing;
 use crate::http::error::OwnError;
 use crate::http::reader::Object;
 use crate::http::request::{Body, LoggedIn, PathParams};
+
+/// This region.
+#[derive(Debug, Serialize)]
+pub(crate) struct OwnRegionBody {
+    name: String,
+    region_id: String,
+    incarnation: String,
+    blocked_reason: Option<String>,
+    frozen_reason: Option<String>,
+}
+
+/// `{"region": …}`
+#[derive(Debug, Serialize)]
+pub(crate) struct OwnRegionAnswer {
+    region: OwnRegionBody,
+}
 
 /// One region that we are paired with.
 #[derive(Debug, Serialize)]
@@ -56,6 +73,32 @@ impl From<Accepted> for AcceptedAnswer {
     fn from(accepted: Accepted) -> AcceptedAnswer {
         AcceptedAnswer { region: accepted.region.to_string(), code: accepted.code }
     }
+}
+
+/// `GET /antipode/v1/region`
+pub(crate) async fn show(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+) -> Result<Json<OwnRegionAnswer>, OwnError> {
+    let region = control.region_state(&caller).await?;
+    let region = OwnRegionBody {
+        name: region.name.to_string(),
+        region_id: to_hex(&region.region_id),
+        incarnation: to_hex(&region.incarnation),
+        blocked_reason: region.blocked_reason,
+        frozen_reason: region.frozen_reason,
+    };
+    Ok(Json(OwnRegionAnswer { region }))
+}
+
+/// `POST /antipode/v1/region/unfreeze`
+pub(crate) async fn unfreeze(
+    State(control): State<Control>,
+    LoggedIn(caller): LoggedIn,
+    Body(body): Body,
+) -> Result<Json<Nothing>, OwnError> {
+    control.lift_freeze(&caller, Object::body(&body)?.field("name").text()?).await?;
+    Ok(Json(Nothing {}))
 }
 
 /// `POST /antipode/v1/regions/invitations`
