@@ -259,6 +259,12 @@ pub struct Work {
     pub seal_threads: u32,
     /// Whether every chunk is opened again, and its id computed anew, before it is stored.
     pub opens_before_storing: bool,
+    /// Every pack is read whole within so many days; 0 for never.
+    pub verify_deep_days: u32,
+    /// Every pack is looked at within so many days; 0 for never.
+    pub verify_quick_days: u32,
+    /// At most so many MiB are read in a second to verify.
+    pub verify_mib_per_second: u32,
 }
 
 impl Default for Work {
@@ -269,6 +275,9 @@ impl Default for Work {
             replications_max: 2,
             seal_threads: 0,
             opens_before_storing: true,
+            verify_deep_days: 30,
+            verify_quick_days: 1,
+            verify_mib_per_second: 32,
         }
     }
 }

@@ -14,4 +14,5 @@ pub mod key;
 pub mod peer;
 pub mod rebuild;
 pub mod serve;
+pub mod vault_command;
 pub mod world;

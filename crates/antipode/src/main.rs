@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use antipode::cli::{self, Cli, Command};
 use antipode::config::Config;
 use antipode::serve::StartError;
-use antipode::{demo, dev, init, key, rebuild, serve};
+use antipode::{demo, dev, init, key, rebuild, serve, vault_command};
 use clap::Parser;
 
 /// Exit code of a command that failed.
@@ -20,6 +20,11 @@ async fn main() -> ExitCode {
         Command::Serve(args) => ended(serve_region(&args).await),
         Command::Key(args) => ended(key::run(args, global).await),
         Command::Rebuild(args) => ended(rebuild::run(args, global.json).await),
+        Command::Vault(command) => match vault_command::run(command, global.json).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(FAILED),
+            Err(error) => ended(Err(error)),
+        },
         Command::Dev(args) => ended(dev::run(args, global.quiet || global.json).await),
         Command::Demo(args) => ended(demo::run(args).await),
         Command::Api(command) => cli::exit_code(cli::run(command, global).await),

@@ -12,6 +12,7 @@ use clap::Args;
 use control::collection::CollectionRules;
 use control::peers::messages::PeerLinks;
 use control::servers::{NewServer, NewVolume};
+use control::verification::VerificationPlan;
 use control::workers::{Timer, WorkerCounts, Workers};
 use control::{Control, Parts};
 use disk::{DiskError, SourceRoots};
@@ -302,6 +303,11 @@ fn worker_counts(config: &Config) -> WorkerCounts {
         backup: count(config.work.backups_max),
         replicate: count(config.work.replications_max),
         restore: count(config.work.restores_max),
+        verification: VerificationPlan {
+            deep_days: config.work.verify_deep_days,
+            quick_days: config.work.verify_quick_days,
+            bytes_per_second: u64::from(config.work.verify_mib_per_second) << 20,
+        },
     }
 }
 

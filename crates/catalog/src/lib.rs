@@ -37,6 +37,7 @@ mod state_outbox;
 mod transfers;
 mod value;
 mod vaults;
+mod verification;
 
 pub use backups::{ItemProgress, SequenceScope, StoredItem};
 pub use checkpoints::RunSharing;
@@ -67,3 +68,4 @@ pub use servers::ServerSort;
 pub use state_outbox::{StateSubject, SubjectState, UnwrittenState};
 pub use transfers::{OpenedTransfer, TransferKey, TransferOffer, TransferRow};
 pub use vaults::{NewVault, VaultKind, VaultRow, VaultSource};
+pub use verification::{PackToVerify, VerificationCoverage, VerificationMode};

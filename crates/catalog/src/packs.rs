@@ -54,6 +54,8 @@ macro_rules! pack_columns {
     };
 }
 
+pub(crate) use pack_columns;
+
 /// The most packs one answer lists.
 pub const PACKS_MAX: u32 = 10_000;
 
@@ -281,10 +283,10 @@ async fn lock_vault_of(tx: &mut Tx, operation: OperationId) -> Result<VaultRow, 
     Ok(vault)
 }
 
-fn pack_of_row(row: &Row) -> Result<PackRow, CatalogError> {
+pub(crate) fn pack_of_row(row: &Row) -> Result<PackRow, CatalogError> {
     let is_live = match row.text("state")?.as_str() {
         "live" => true,
-        "condemned" | "deleted" => false,
+        "condemned" | "damaged" | "deleted" => false,
         _ => return Err(row.corrupt("state")),
     };
     Ok(PackRow {

@@ -35,6 +35,7 @@ mod schedule;
 pub mod servers;
 mod state;
 mod vaults;
+pub mod verification;
 mod volumes;
 pub mod workers;
 

@@ -13,6 +13,7 @@ use tracing::{error, warn};
 
 use crate::Control;
 use crate::error::Error;
+use crate::verification::VerificationPlan;
 
 /// How long a claimed job is safe from other workers, in seconds. Long work extends it.
 pub const LEASE_SECONDS: u32 = 30;
@@ -38,6 +39,8 @@ pub struct Wakes {
     pub verifier: Notify,
     /// Collections.
     pub collector: Notify,
+    /// Verifying packs.
+    pub packs: Notify,
     /// Schedules, retention, heads.
     pub scheduler: Notify,
 }
@@ -57,7 +60,7 @@ pub trait Timer: Send + Sync {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// How many workers of each kind run in one process.
+/// How many workers of each kind run in one process, and how they verify.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerCounts {
     /// Backups at a time; each uses all cores.
@@ -66,11 +69,13 @@ pub struct WorkerCounts {
     pub replicate: u16,
     /// Restores at a time.
     pub restore: u16,
+    /// How stored bytes are verified.
+    pub verification: VerificationPlan,
 }
 
 impl Default for WorkerCounts {
     fn default() -> WorkerCounts {
-        WorkerCounts { backup: 1, replicate: 2, restore: 1 }
+        WorkerCounts { backup: 1, replicate: 2, restore: 1, verification: VerificationPlan::default() }
     }
 }
 
@@ -104,8 +109,10 @@ impl Workers {
             }
         }
         if troubles.may_write() {
-            let look = Look { control: control.clone(), stopped };
-            tasks.push(tokio::spawn(look.run(Task::House)));
+            for task in [Task::House, Task::Verification(counts.verification)] {
+                let look = Look { control: control.clone(), stopped: stopped.clone() };
+                tasks.push(tokio::spawn(look.run(task)));
+            }
         }
         Workers { stop, tasks }
     }
@@ -125,6 +132,7 @@ impl Workers {
 enum Task {
     Jobs(JobKind),
     House,
+    Verification(VerificationPlan),
 }
 
 struct Look {
@@ -138,6 +146,11 @@ impl Look {
             let round = match task {
                 Task::Jobs(kind) => self.control.work_once(kind).await,
                 Task::House => self.control.keep_house().await,
+                Task::Verification(plan) => self
+                    .control
+                    .verify_by_plan(&plan)
+                    .await
+                    .map(|has_worked| if has_worked { Round::Worked } else { Round::Idle }),
             };
             if let Err(failure) = &round {
                 warn!(failure = %failure, cause = ?failure.cause, "a worker's round failed; it is tried again");
@@ -149,6 +162,7 @@ impl Look {
             let wake = match task {
                 Task::Jobs(kind) => control.wakes().of(kind),
                 Task::House => &control.wakes().scheduler,
+                Task::Verification(_) => &control.wakes().packs,
             };
             tokio::select! {
                 () = wake.notified() => {}

@@ -30,7 +30,7 @@ pub enum ItemState {
     WaitingRestore,
     /// Being restored.
     Restoring,
-    /// The backup failed; only good for deletion.
+    /// The backup failed, and is only good for deletion; or something of it is damaged, and can be healed.
     Error,
     /// Queued for deletion.
     WaitingDelete,
@@ -57,6 +57,10 @@ pub enum ItemEvent {
     RestoreEnded,
     /// Somebody, or retention, ordered the deletion.
     DeleteOrdered,
+    /// Something of it was found damaged or missing.
+    DamageFound,
+    /// Everything of it is there and sound again.
+    DamageHealed,
     /// A worker took up the deletion.
     DeleteClaimed,
     /// It is shown no more, and quarantined.
@@ -88,6 +92,8 @@ impl ItemState {
             (S::WaitingRestore | S::Restoring, E::RestoreClaimed) => Ok(S::Restoring),
             (S::WaitingRestore | S::Restoring, E::RestoreEnded) => Ok(S::Available),
             (S::Available | S::Error, E::DeleteOrdered) => Ok(S::Deleting),
+            (S::Available, E::DamageFound) => Ok(S::Error),
+            (S::Error, E::DamageHealed) => Ok(S::Available),
             (S::WaitingDelete | S::Deleting, E::DeleteClaimed) => Ok(S::Deleting),
             (S::Deleting, E::DeleteDone) => Ok(S::Deleted),
             (S::Deleted, E::DeletionUndone) => Ok(S::Available),
@@ -318,6 +324,8 @@ mod tests {
             RestoreClaimed,
             RestoreEnded,
             DeleteOrdered,
+            DamageFound,
+            DamageHealed,
             DeleteClaimed,
             DeleteDone,
             DeletionUndone,
@@ -326,7 +334,7 @@ mod tests {
             .iter()
             .map(|state| events.iter().filter(|event| state.on(**event).is_ok()).count())
             .sum();
-        assert_eq!(legal, 16);
+        assert_eq!(legal, 18);
         assert!(ItemState::Deleted.on(BackupClaimed).is_err());
         assert!(ItemState::Error.on(RestoreOrdered).is_err());
         assert!(ItemState::Protecting.on(DeleteOrdered).is_err());

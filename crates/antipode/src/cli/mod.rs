@@ -1,5 +1,5 @@
 //! The command line: noun, then verb. Commands call the public API like anybody else; only `init`,
-//! `serve`, `key`, `rebuild`, `dev` and `demo` touch disks, and those live outside this module.
+//! `serve`, `key`, `rebuild`, `vault`, `dev` and `demo` touch disks, and those live outside this module.
 
 mod api;
 mod checkpoint;
@@ -37,6 +37,7 @@ use crate::init::InitArgs;
 use crate::key::KeyArgs;
 use crate::rebuild::RebuildArgs;
 use crate::serve::ServeArgs;
+use crate::vault_command::VaultCommand;
 
 /// Self-hosted backup of servers, with replication to other regions.
 #[derive(Debug, Parser)]
@@ -106,6 +107,9 @@ pub enum Command {
     Key(KeyArgs),
     /// Bring a lost catalog back from the object store
     Rebuild(RebuildArgs),
+    /// Look after the stored bytes of a region that nobody serves
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Run two regions with demo servers on this machine, until Ctrl-C
     Dev(DevArgs),
     /// Show the whole story on this machine, with real disks

@@ -416,6 +416,8 @@ CREATE TABLE packs (
     object_count BIGINT NOT NULL,
     footer_digest BYTEA,
     commit_seq BIGINT NOT NULL,
+    quick_verified_at BIGINT,
+    deep_verified_at BIGINT,
     PRIMARY KEY (vault_id, number)
 );
 CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);

@@ -416,6 +416,8 @@ CREATE TABLE packs (
     object_count INTEGER NOT NULL,
     footer_digest BLOB,
     commit_seq INTEGER NOT NULL,
+    quick_verified_at INTEGER,
+    deep_verified_at INTEGER,
     PRIMARY KEY (vault_id, number)
 ) STRICT;
 CREATE INDEX packs_by_commit ON packs (vault_id, commit_seq);

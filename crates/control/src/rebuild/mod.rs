@@ -17,7 +17,6 @@ use catalog::{CatalogError, Conflict, RebuiltRegion};
 use model::grant::Grant;
 use model::identity::Project;
 use model::ids::{ProjectId, RegionName};
-use model::policy::Policy;
 use model::time::Timestamp;
 use tracing::info;
 use vault::crash_point;
@@ -116,8 +115,8 @@ impl Control {
         rebuilt.generation = found.lives.next_generation();
         self.begin_life().await?;
         self.rebuild_peers(&found, &mut rebuilt).await?;
-        let mut owners = self.rebuild_projects(&found, &mut rebuilt).await?;
-        owners.extend(self.rebuild_servers(&found, &mut rebuilt).await?);
+        self.rebuild_projects(&found, &mut rebuilt).await?;
+        let mut owners = self.rebuild_servers(&found, &mut rebuilt).await?;
         owners.extend(self.rebuild_policies(&found, &mut rebuilt).await?);
         owners.extend(self.rebuild_grants(&found, &mut rebuilt).await?);
         crash_point!("rebuild.state_written");
@@ -234,11 +233,7 @@ impl Control {
         self.peers().reload(self.catalog()).await
     }
 
-    async fn rebuild_projects(
-        &self,
-        found: &Found,
-        rebuilt: &mut Rebuilt,
-    ) -> Result<BTreeSet<ProjectId>, Error> {
+    async fn rebuild_projects(&self, found: &Found, rebuilt: &mut Rebuilt) -> Result<(), Error> {
         for record in found.recorded.projects() {
             let what = format!("project {}", record.project_id);
             let Some(project) = understood(reading::project_of(record), &what, &mut rebuilt.notes) else {
@@ -248,7 +243,7 @@ impl Control {
                 rebuilt.project_count += 1;
             }
         }
-        Ok(BTreeSet::new())
+        Ok(())
     }
 
     async fn rebuild_servers(
@@ -286,7 +281,7 @@ impl Control {
             policy.resources.retain(|resource| taken.insert(resource.id.clone()));
             if kept(self.catalog().rebuild_policy(&policy).await, &what, &mut rebuilt.notes)? {
                 rebuilt.policy_count += 1;
-                owners.extend(projects_of_policy(&policy));
+                owners.insert(policy.project_id);
             }
         }
         Ok(owners)
@@ -334,11 +329,6 @@ impl Control {
         }
         Ok(())
     }
-}
-
-/// The projects here that a policy needs.
-fn projects_of_policy(policy: &Policy) -> impl Iterator<Item = ProjectId> {
-    std::iter::once(policy.project_id.clone())
 }
 
 /// What a record means; one that cannot be understood is told and left out.

@@ -17,5 +17,6 @@ mod region;
 mod seeds;
 mod steps;
 mod story;
+mod verification;
 mod wishes;
 mod world;

@@ -84,4 +84,5 @@ pub const POINTS: &[&str] = &[
     "vault.properties_stored",
     "vault.wraps_stored",
     "verify.level_raised",
+    "verify.set_aside",
 ];
