@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use antipode::cli::{self, Cli, Command};
+use antipode::cli::{self, ApiCommand, Cli, Command};
 use antipode::config::Config;
 use antipode::serve::StartError;
+use antipode::vault_command::VaultCommand;
 use antipode::{demo, dev, init, key, rebuild, serve, vault_command};
 use clap::Parser;
 
@@ -20,11 +21,16 @@ async fn main() -> ExitCode {
         Command::Serve(args) => ended(serve_region(&args).await),
         Command::Key(args) => ended(key::run(args, global).await),
         Command::Rebuild(args) => ended(rebuild::run(args, global.json).await),
-        Command::Vault(command) => match vault_command::run(command, global.json).await {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(FAILED),
-            Err(error) => ended(Err(error)),
-        },
+        Command::Vault(VaultCommand::Verify(args)) => {
+            match vault_command::verify_region(args, global.json).await {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::from(FAILED),
+                Err(error) => ended(Err(error)),
+            }
+        }
+        Command::Vault(VaultCommand::Served(command)) => {
+            cli::exit_code(cli::run(ApiCommand::Vault(command), global).await)
+        }
         Command::Dev(args) => ended(dev::run(args, global.quiet || global.json).await),
         Command::Demo(args) => ended(demo::run(args).await),
         Command::Api(command) => cli::exit_code(cli::run(command, global).await),

@@ -16,16 +16,18 @@ use vault::ids::DomainId;
 use vault::store::{LocalStore, ObjectStore};
 use vault::verify::VerifyMode;
 
-use crate::cli::{ProgressDisplay, ProgressShown};
+use crate::cli::{ProgressDisplay, ProgressShown, ServedVaultCommand};
 use crate::config::Config;
-use crate::peer::identity::TlsIdentity;
 use crate::serve::{self, StartError};
 
 /// What can be done with vaults.
-#[derive(Clone, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum VaultCommand {
     /// Verify the packs of all vaults, set damaged ones aside, and heal what can be healed
     Verify(VerifyArgs),
+    /// What a served region does.
+    #[command(flatten)]
+    Served(ServedVaultCommand),
 }
 
 /// `antipode vault verify`
@@ -58,15 +60,14 @@ struct Outcome {
     healed: HealedItems,
 }
 
-/// Runs `antipode vault …`. True when everything is whole.
-pub async fn run(command: VaultCommand, is_json: bool) -> Result<bool, StartError> {
-    let VaultCommand::Verify(args) = command;
+/// Runs `antipode vault verify`. True when everything is whole.
+pub async fn verify_region(args: VerifyArgs, is_json: bool) -> Result<bool, StartError> {
     let config = Config::read(&args.config)?;
     let _lock = serve::lock_data(&config).await?;
     let store: Arc<dyn ObjectStore> = Arc::new(LocalStore::open(&config.storage.store_dir())?);
     let catalog = Catalog::open(&serve::catalog_url(&config)?).await?;
-    let tls = TlsIdentity::load(&config.storage.keys_dir)?;
-    let control = serve::open_control(&config, catalog.clone(), store, &tls).await?;
+    let (control, _) = serve::open_control(&config, catalog.clone(), store).await?;
+    serve::require_keys(&control)?;
     let mut outcome = verify(&control, &args).await?;
     heal(&control, &config, &args, &mut outcome).await?;
     let told = tell(&control, &outcome, is_json).await?;

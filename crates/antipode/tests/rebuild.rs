@@ -46,6 +46,8 @@ fn world() -> World {
         admin_name: "admin".to_owned(),
         admin_password_file: password.clone(),
         kit: folder.path().join("kit.txt"),
+        kek_passphrase_file: None,
+        kit_shares: None,
     };
     let made = runtime.block_on(init_region(new)).unwrap();
     let config = Config::read(&made.config).unwrap();

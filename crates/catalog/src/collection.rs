@@ -14,7 +14,7 @@ use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
 use crate::jobs::{JobKind, Lease, NewJob, check_lease_on, end_job, enqueue, subject_text};
 use crate::packs::{PACKS_MAX, end_operation_if_open};
-use crate::region::require_unblocked;
+use crate::region::{require_unblocked, require_unfrozen};
 use crate::value::{Row, values};
 use crate::vaults::{VaultRow, lock_vault, next_commit_seq};
 
@@ -134,6 +134,7 @@ impl Catalog {
         let mut tx = self.write("beginning a collection").await?;
         check_lease_on(&mut tx, lease, JobKind::Collect, vault).await?;
         require_unblocked(&mut tx).await?;
+        require_unfrozen(&mut tx).await?;
         lock_vault(&mut tx, vault).await?;
         let before = tx
             .first("SELECT operation_id, finished_seq FROM collections WHERE vault_id = $1", values![vault])
@@ -209,6 +210,7 @@ impl Catalog {
         let mut tx = self.write("condemning packs").await?;
         check_lease_on(&mut tx, lease, JobKind::Collect, vault).await?;
         require_unblocked(&mut tx).await?;
+        require_unfrozen(&mut tx).await?;
         let vault = lock_vault(&mut tx, vault).await?;
         let mut condemned = Vec::new();
         for number in numbers {
@@ -249,6 +251,7 @@ impl Catalog {
         let mut tx = self.write("condemning packs that were never sealed").await?;
         check_lease_on(&mut tx, lease, JobKind::Collect, vault).await?;
         require_unblocked(&mut tx).await?;
+        require_unfrozen(&mut tx).await?;
         let vault = lock_vault(&mut tx, vault).await?;
         let condemned = tx
             .execute(

@@ -7,7 +7,7 @@ use model::time::Timestamp;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
-use crate::region::{require_unblocked, require_unfrozen};
+use crate::region::require_unblocked;
 use crate::value::{Row, values};
 use crate::vaults::{VaultRow, lock_vault, next_commit_seq};
 

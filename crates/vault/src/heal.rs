@@ -125,7 +125,7 @@ impl Vault {
                 if progress.is_stopped() {
                     return Err(VaultError::Stopped);
                 }
-                if let Some(stored) = self.from_sources(*kind, *address, sources)? {
+                if let Some(stored) = self.search_sources(*kind, *address, sources)? {
                     healed.brought_count += 1;
                     healed.brought_bytes += stored.len() as u64;
                     packer.add(&batch_of(*kind, *address, stored))?;
@@ -143,7 +143,7 @@ impl Vault {
     }
 
     /// Bytes with this address, of this domain and kind, from anybody.
-    fn from_sources(
+    fn search_sources(
         &self,
         kind: Kind,
         address: Address,

@@ -29,6 +29,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::error::CliError;
 use self::output::{Format, Output};
 use self::session::{Credentials, Session};
+pub use self::vault::ServedVaultCommand;
 use self::wait::Patience;
 pub(crate) use self::wait::{Display as ProgressDisplay, Progress as ProgressShown};
 use crate::demo::DemoArgs;
@@ -107,7 +108,7 @@ pub enum Command {
     Key(KeyArgs),
     /// Bring a lost catalog back from the object store
     Rebuild(RebuildArgs),
-    /// Look after the stored bytes of a region that nobody serves
+    /// Vaults of the region: their collection (operator) and, while nobody serves it, their verification
     #[command(subcommand)]
     Vault(VaultCommand),
     /// Run two regions with demo servers on this machine, until Ctrl-C
@@ -152,9 +153,9 @@ pub enum ApiCommand {
     /// Other regions (operator)
     #[command(subcommand)]
     Region(region::RegionCommand),
-    /// Vaults of the region and their collection (operator)
-    #[command(subcommand)]
-    Vault(vault::VaultCommand),
+    /// Vaults of the region and their collection (operator); a part of [`Command::Vault`].
+    #[command(skip)]
+    Vault(vault::ServedVaultCommand),
     /// Send one request to the API and show the answer
     Api(api::ApiRequest),
 }

@@ -19,9 +19,9 @@ const COLLECTION_COLUMNS: [Column; 6] = [
     ("FREED", "deleted_bytes"),
 ];
 
-/// What can be done with vaults.
+/// What can be done with the vaults of a region that is served.
 #[derive(Debug, Subcommand)]
-pub enum VaultCommand {
+pub enum ServedVaultCommand {
     /// Show the vaults and how far their collections are
     Show,
     /// Free what no backup needs any more, now instead of when it is due
@@ -31,11 +31,11 @@ pub enum VaultCommand {
     },
 }
 
-impl VaultCommand {
+impl ServedVaultCommand {
     pub(super) async fn run(self, context: &Context) -> Outcome<()> {
         let vaults = context.session.list(Surface::Own, "/vaults", "vaults").await?;
         match self {
-            VaultCommand::Show => {
+            ServedVaultCommand::Show => {
                 context.output.list(&vaults, &COLUMNS);
                 let collections = vaults.iter().map(|vault| vault["collection"].clone());
                 let collections: Vec<_> = collections.filter(|collection| !collection.is_null()).collect();
@@ -43,7 +43,7 @@ impl VaultCommand {
                     context.output.list(&collections, &COLLECTION_COLUMNS);
                 }
             }
-            VaultCommand::Collect { id } => {
+            ServedVaultCommand::Collect { id } => {
                 let ids =
                     id.map_or_else(|| vaults.iter().map(|vault| cell(vault, "id")).collect(), |id| vec![id]);
                 for id in ids {

@@ -10,7 +10,7 @@ use crate::deletion::empty_item;
 use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
 use crate::jobs::{JobKind, Lease, check_lease_on};
-use crate::region::require_unblocked;
+use crate::region::{require_unblocked, require_unfrozen};
 use crate::value::values;
 use crate::vaults::{VaultRow, lock_vault};
 
@@ -28,6 +28,7 @@ impl Catalog {
         let mut tx = self.write("condemning manifests").await?;
         check_lease_on(&mut tx, lease, JobKind::Collect, vault).await?;
         require_unblocked(&mut tx).await?;
+        require_unfrozen(&mut tx).await?;
         let due = lock_due_items(&mut tx, vault, limit, now).await?;
         let vault = lock_vault(&mut tx, vault).await?;
         for (item, manifest) in due {
@@ -65,6 +66,7 @@ impl Catalog {
         let mut tx = self.write("condemning stray manifests").await?;
         check_lease_on(&mut tx, lease, JobKind::Collect, vault).await?;
         require_unblocked(&mut tx).await?;
+        require_unfrozen(&mut tx).await?;
         let vault = lock_vault(&mut tx, vault).await?;
         let mut condemned = Vec::new();
         for (manifest, item) in manifests {

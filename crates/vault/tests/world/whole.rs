@@ -353,5 +353,6 @@ fn arrival(receipt: &[u8]) -> ArrivalRecord {
         arrived_ms: 7,
         keep_until_ms: 8,
         receipt: receipt.to_vec(),
+        document: String::new(),
     }
 }
