@@ -81,6 +81,9 @@ struct PaceBySecond {
 impl Pace for PaceBySecond {
     fn spend(&self, bytes: u64) {
         let millis = bytes.saturating_mul(1000) / self.bytes_per_second.max(1);
+        if millis == 0 {
+            return;
+        }
         let sleep = self.control.parts().timer.sleep(Duration::from_millis(millis));
         self.runtime.block_on(sleep);
     }
