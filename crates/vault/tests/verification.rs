@@ -15,7 +15,6 @@ use vault::ledger::{LedgerError, MemoryLedger, SealedPack};
 use vault::pack::{PackEntry, read_footer_of};
 use vault::progress::NoProgress;
 use vault::restore::VerifyLevel;
-use vault::store::ObjectStore;
 use vault::vault::Vault;
 use vault::verify::{Findings, NoPace, Pace, VerifyMode};
 use world::link::{Link, copy_order, transfer};
