@@ -81,6 +81,11 @@ impl Region {
         RegionApi::new(self.operator.base_url(), account(MEMBER, &self.passwords.member, Some(&self.name)))
     }
 
+    /// Another session of the operator.
+    pub fn operator_api(&self) -> RegionApi {
+        RegionApi::new(self.operator.base_url(), account(ADMIN, &self.passwords.admin, None))
+    }
+
     /// Starts the process again and waits until it is ready.
     pub async fn start_again(&mut self) -> Result<(), Failure> {
         self.process

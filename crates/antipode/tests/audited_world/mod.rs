@@ -22,6 +22,7 @@ use antipode::dev::setup::{Region, SetUp, set_up};
 use antipode::world::{SystemClock, SystemEntropy, SystemTimer};
 use control::workers::Timer;
 use model::policy::PROVIDER_ID;
+use model::time::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use vault::seams::{Clock, Entropy};
@@ -80,10 +81,13 @@ pub(crate) enum Phase {
     RestoreAtSource,
     RestoreAtDestination,
     Deletion,
+    Collection,
 }
 
-/// The phases that are drawn from; the last one only when checkpoints are deleted.
-const PHASES: [Phase; 9] = [
+/// How many of the phases at the end of `PHASES` need checkpoints that are deleted.
+const PHASES_AFTER_DELETION: usize = 3;
+/// The phases that are drawn from.
+const PHASES: [Phase; 11] = [
     Phase::Backup,
     Phase::Backup,
     Phase::Replication,
@@ -93,7 +97,12 @@ const PHASES: [Phase; 9] = [
     Phase::RestoreAtSource,
     Phase::RestoreAtDestination,
     Phase::Deletion,
+    Phase::Collection,
+    Phase::Collection,
 ];
+
+/// Deleted backups are collected at once, and packs rewritten as soon as a tenth of them is not needed.
+const KEEP: &str = "\n[keep]\nquarantine_days = 0\nrewrite_below_percent = 90\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -113,13 +122,13 @@ pub(crate) struct Strike {
 
 impl Strike {
     fn draw(numbers: &mut Numbers, is_deleting: bool) -> Strike {
-        let phases = if is_deleting { &PHASES[..] } else { &PHASES[..PHASES.len() - 1] };
+        let phases = if is_deleting { &PHASES[..] } else { &PHASES[..PHASES.len() - PHASES_AFTER_DELETION] };
         let phase = phases[numbers.below(phases.len() as u64) as usize];
         let either = [Victim::Source, Victim::Destination, Victim::Both][numbers.below(3) as usize];
         let victim = match phase {
             Phase::Backup | Phase::RestoreAtSource => Victim::Source,
             Phase::RestoreAtDestination => Victim::Destination,
-            Phase::Replication | Phase::Publish | Phase::Deletion => either,
+            Phase::Replication | Phase::Publish | Phase::Deletion | Phase::Collection => either,
         };
         Strike { phase, victim, moment: numbers.below(1000) }
     }
@@ -214,6 +223,53 @@ async fn await_deleted(
     await_until("the deletion", PATIENCE_SECONDS, look).await
 }
 
+fn set_keep(config: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(config).map_err(Failure::io("reading", config))?;
+    std::fs::write(config, text.replace("\n[keep]\n", KEEP)).map_err(Failure::io("writing", config))
+}
+
+async fn order_collections(operator: &RegionApi) -> Result<(), ApiFailure> {
+    let answer: Value = operator.get("/antipode/v1/vaults").await?;
+    for vault in answer["vaults"].as_array().into_iter().flatten() {
+        let path = format!("/antipode/v1/vaults/{}/collect", vault["id"].as_str().unwrap_or_default());
+        let _: Value = operator.post(&path, &Value::Null).await?;
+    }
+    Ok(())
+}
+
+/// Waits until each vault of a region has a collection behind it that ended after `since_ms`.
+async fn await_collected(operator: &RegionApi, since_ms: u64) -> Result<(), Failure> {
+    let since = Timestamp::from_millis(since_ms).wire();
+    let look = async || {
+        let answer: Value = operator.get("/antipode/v1/vaults").await?;
+        for vault in answer["vaults"].as_array().into_iter().flatten() {
+            let collection = &vault["collection"];
+            let is_over =
+                collection["phase"] == "done" && *since <= *collection["finished_at"].as_str().unwrap_or("");
+            if !is_over {
+                return Ok(Err(collection.to_string()));
+            }
+        }
+        Ok(Ok(()))
+    };
+    await_until("the collection", PATIENCE_SECONDS, look).await
+}
+
+/// The bytes of all packs below a folder.
+fn pack_bytes(folder: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).map_err(Failure::io("listing", folder))? {
+        let entry = entry.map_err(Failure::io("listing", folder))?;
+        let (path, about) = (entry.path(), entry.metadata().map_err(Failure::io("looking at", folder))?);
+        if about.is_dir() {
+            bytes += pack_bytes(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "pack") {
+            bytes += about.len();
+        }
+    }
+    Ok(bytes)
+}
+
 impl World {
     /// Two regions in a folder, their grounds laid, with a policy over two servers.
     pub(crate) async fn begin(
@@ -230,6 +286,7 @@ impl World {
         let [mut source, mut destination] = set_up(&order, &mut |line| println!("{line}")).await?;
         for region in [&mut source, &mut destination] {
             region.process.stop().await;
+            set_keep(&folder.join(&region.name).join("antipode.toml"))?;
             blow.lay_ground(&region.name)?;
             region.start_again().await?;
         }
@@ -269,6 +326,9 @@ impl World {
         while self.checkpoints_kept.is_some_and(|kept| kept < self.checkpoints.len()) {
             self.delete_oldest(strike).await?;
         }
+        if self.checkpoints_kept.is_some() {
+            self.collect(strike).await?;
+        }
         self.audit().await?;
         Ok(strike)
     }
@@ -303,6 +363,44 @@ impl World {
         await_deleted(&self.source_api, &BTreeSet::from([checkpoint_id.clone()]), &ids.collect::<Vec<_>>())
             .await?;
         self.note_usual("deletion", strike, begun_ms);
+        Ok(())
+    }
+
+    /// Collects every vault on both sides.
+    async fn collect(&mut self, strike: Strike) -> Result<(), Failure> {
+        let strike = (strike.phase == Phase::Collection).then_some(strike);
+        let begun_ms = SystemClock.now_ms();
+        let operators = [self.source.operator_api(), self.destination.operator_api()];
+        let order = async {
+            for operator in &operators {
+                order_collections(operator).await?;
+            }
+            Ok(())
+        };
+        if self.under_fire(strike, "collection", order).await?.is_none() {
+            for operator in &operators {
+                order_collections(operator).await?;
+            }
+        }
+        for operator in &operators {
+            await_collected(operator, begun_ms).await?;
+        }
+        self.note_usual("collection", strike, begun_ms);
+        Ok(())
+    }
+
+    /// After a last collection the stores hold little that no backup needs.
+    async fn check_space(&mut self) -> Result<(), Failure> {
+        let nothing = Strike { phase: Phase::Backup, victim: Victim::Source, moment: 0 };
+        self.collect(nothing).await?;
+        for region in [&self.source, &self.destination] {
+            let answer: Value = region.operator.get("/antipode/v1/vaults").await?;
+            let vaults = answer["vaults"].as_array().into_iter().flatten();
+            let live = vaults.filter_map(|vault| vault["collection"]["live_bytes"].as_u64()).sum::<u64>();
+            let stored = pack_bytes(&region.config.storage.store_dir().join("vaults"))?;
+            println!("{}: {} KiB needed of {} KiB in packs", region.name, live / 1024, stored / 1024);
+            check(stored <= live + live / 2 + MEBIBYTE, || format!("{stored} bytes in packs, {live} live"))?;
+        }
         Ok(())
     }
 
@@ -597,6 +695,9 @@ impl Run {
             }
         }
         world.audit_all().await?;
+        if world.checkpoints_kept.is_some() {
+            world.check_space().await?;
+        }
         println!(
             "{} rounds; {} KiB sent, {} KiB of it again",
             self.rounds,
