@@ -7,6 +7,8 @@
 #   make docs         the documentation of the crates, warnings are errors
 #   make bench-peers  restic, rustic, borg and bupstash, for comparison
 #   make bench        Antipode and its peers on the same disks, five rounds: bench/README.md
+#   make bench-generations  generation 1,000 against generation 2
+#   make bench-index  MILLIONS=100  an index of that many million chunks: memory, disk, look-ups
 #   make bench-cut    the sweep of how disks are cut: docs/rfd/0002
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
 #   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
@@ -20,6 +22,7 @@ SEEDS ?= 20000
 FIRST_SEED ?= 1
 CASES ?= 100000
 EXECUTIONS ?= 1000000
+MILLIONS ?= 100
 # More arguments for `antipode demo` and for the bench scripts.
 DEMO_ARGS ?=
 BENCH_DIR ?= $(TARGET)/bench
@@ -28,7 +31,7 @@ BENCH_ARGS ?=
 export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 
-.PHONY: demo test lint fmt bench bench-peers bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench bench-peers bench-generations bench-index bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -58,6 +61,16 @@ bench: bench-peers
 	bench/dataset.sh $(BENCH_DIR)/data
 	nice -n -5 bench/compare.py --antipode $(TARGET)/release/antipode --data $(BENCH_DIR)/data \
 		--peers $(BENCH_DIR)/peers --work $(BENCH_DIR)/work --output $(BENCH_DIR)/figures.json $(BENCH_ARGS)
+
+bench-generations: prepare-build
+	cargo build --locked --release --package antipode --bin antipode
+	@mkdir -p $(BENCH_DIR)/work
+	bench/generations.py --antipode $(TARGET)/release/antipode --work $(BENCH_DIR)/work $(BENCH_ARGS)
+
+bench-index: prepare-build
+	@mkdir -p $(BENCH_DIR)
+	rm -rf $(BENCH_DIR)/index
+	cargo run --locked --release --package vault --example index_fill -- $(BENCH_DIR)/index $(MILLIONS)
 
 bench-cut: prepare-test
 	@mkdir -p $(BENCH_DIR)
