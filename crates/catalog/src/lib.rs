@@ -57,7 +57,7 @@ pub use peers::{Invitation, Peer, PeerHead};
 pub use policies::{PolicyFilter, PolicySort};
 pub use publishing::{NewReplica, PublishedReplica};
 pub use quarantine::QuarantinedItem;
-pub use rebuild::{RebuiltItem, RebuiltRegion, RebuiltReplica, RebuiltVault};
+pub use rebuild::{RebuiltItem, RebuiltQuarantine, RebuiltRegion, RebuiltReplica, RebuiltVault};
 pub use records::{RecordChange, RecordFilter, RecordSort, StoredReplica, TransferProgress};
 pub use region::{NewRegion, Region};
 pub use replicas::{HeadIssue, Replica, ReplicaState};

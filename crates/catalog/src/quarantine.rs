@@ -74,8 +74,8 @@ impl Catalog {
         Ok(quarantined)
     }
 
-    /// Takes the deletion of an item back: it is available again, and retention leaves it to people from then
-    /// on. `NotFound` once it is purged; `ReplicaReplaced` for a replica when another one of the same backup
+    /// Takes the deletion of an item back: it is available again (or in error, if it lacked something before),
+    /// and retention leaves it to people from then on. `NotFound` once it is purged; `ReplicaReplaced` for a replica when another one of the same backup
     /// came meanwhile or is on its way.
     pub async fn undo_deletion(
         &self,
@@ -97,12 +97,15 @@ impl Catalog {
         let row = tx
             .first(
                 "UPDATE checkpoint_items SET state = state WHERE id = $1 AND state = 'deleted' \
-                 AND purged_at IS NULL AND purge_after IS NOT NULL RETURNING state, deleted_at, origin_region",
+                 AND purged_at IS NULL AND purge_after IS NOT NULL RETURNING state, deleted_at, origin_region, failure_code",
                 values![item],
             )
             .await?;
         let row = row.ok_or_else(missing)?;
-        let state = row.word("state", ItemState::from_word)?.on(ItemEvent::DeletionUndone)?;
+        let mut state = row.word("state", ItemState::from_word)?.on(ItemEvent::DeletionUndone)?;
+        if row.optional_text("failure_code")?.is_some() {
+            state = state.on(ItemEvent::DamageFound)?;
+        }
         let deleted_at = row.time("deleted_at")?;
         let is_replica = row.optional_text("origin_region")?.is_some();
         if is_replica {

@@ -53,15 +53,26 @@ pub struct RebuiltVault {
     pub packs: Vec<SealedPack>,
 }
 
-/// An item, or only the tombstone of a replica.
+/// An item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RebuiltItem {
     /// The run it belongs to; written with the first of its items.
     pub checkpoint: Checkpoint,
     /// The item.
     pub item: CheckpointItem,
+    /// Its quarantine, for one that is deleted.
+    pub quarantine: Option<RebuiltQuarantine>,
     /// What it is as a replica, if it is one.
     pub replica: Option<RebuiltReplica>,
+}
+
+/// How long a deleted item can be had back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebuiltQuarantine {
+    /// When it was deleted or expired.
+    pub deleted_at: Timestamp,
+    /// Until when it can be had back for certain.
+    pub purge_after: Timestamp,
 }
 
 /// What the catalog remembers of a replica besides its item.
@@ -185,6 +196,7 @@ impl Catalog {
                 let id = rebuilt.item.id.to_string();
                 return Err(Conflict::IdTaken { what: "checkpoint item", id }.into());
             }
+            note_quarantine(&mut tx, rebuilt).await?;
             let Some(replica) = &rebuilt.replica else { continue };
             insert_replica(&mut tx, &replica.row).await?;
             note_manifest(&mut tx, &rebuilt.item, replica).await?;
@@ -223,6 +235,24 @@ async fn insert_pack(
             pack.footer_digest,
             commit_seq
         ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Notes the quarantine of an item, if there is one, and whether anything of its checkpoint is left.
+async fn note_quarantine(tx: &mut Tx, rebuilt: &RebuiltItem) -> Result<(), CatalogError> {
+    let deleted_at = rebuilt.quarantine.map(|quarantine| quarantine.deleted_at);
+    let purge_after = rebuilt.quarantine.map(|quarantine| quarantine.purge_after);
+    tx.execute(
+        "UPDATE checkpoint_items SET deleted_at = $1, purge_after = $2 WHERE id = $3",
+        values![deleted_at, purge_after, rebuilt.item.id],
+    )
+    .await?;
+    tx.execute(
+        "UPDATE checkpoints SET deleted_at = CASE WHEN EXISTS (SELECT 1 FROM checkpoint_items \
+         WHERE checkpoint_id = $2 AND state <> 'deleted') THEN NULL ELSE $1 END WHERE id = $2",
+        values![deleted_at, rebuilt.checkpoint.id],
     )
     .await?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use catalog::{NewVault, RebuiltItem, RebuiltVault, Replica, VaultSource};
+use catalog::{NewVault, RebuiltItem, RebuiltQuarantine, RebuiltVault, Replica, VaultSource};
 use model::ids::{OperationId, ProjectId};
 use model::time::Timestamp;
 use vault::error::VaultError;
@@ -34,6 +34,8 @@ pub(super) struct HeldItem {
     pub(super) contents: Contents,
     /// How it arrived, for a replica.
     pub(super) arrival: Option<ArrivalRecord>,
+    /// Its quarantine, when it was deleted or expired.
+    pub(super) quarantine: Option<RebuiltQuarantine>,
 }
 
 /// What a vault of the store holds.
@@ -42,7 +44,6 @@ struct HeldVault {
     items: Vec<HeldItem>,
     /// Arrivals that were deleted or expired since.
     gone: Vec<ArrivalRecord>,
-    deleted_count: u64,
 }
 
 impl Control {
@@ -78,7 +79,6 @@ impl Control {
         rebuilt.vault_count += 1;
         rebuilt.pack_count += held.rebuilt.packs.len() as u64;
         rebuilt.pack_bytes += held.rebuilt.packs.iter().map(|pack| pack.bytes).sum::<u64>();
-        rebuilt.deleted_count += held.deleted_count;
         let project = held.rebuilt.vault.project_id.clone();
         let tombstones = self.tombstones(&held, found, &mut rebuilt.notes);
         self.catalog().rebuild_tombstones(&tombstones).await?;
@@ -100,6 +100,7 @@ impl Control {
         let rows = blocking(move || control.prove_items(&vault, held, &found, watch.as_ref())).await??;
         for row in &rows {
             match row.item.is_replica() {
+                _ if row.quarantine.is_some() => rebuilt.deleted_count += 1,
                 true => rebuilt.replica_count += 1,
                 false => rebuilt.item_count += 1,
             }
@@ -195,7 +196,7 @@ impl VaultReader<'_> {
         };
         let is_own = properties.source_region == self.parts.identity.region();
         let arrivals = if is_own { Vec::new() } else { self.arrivals() };
-        let (items, deleted_count) = self.items(&keys, is_own, &arrivals, left_out)?;
+        let items = self.items(&keys, is_own, &arrivals, left_out)?;
         let Some(vault) = self.owner(is_own, &items, &arrivals, left_out) else { return Ok(None) };
         let gone = arrivals.into_iter().filter(|arrival| self.is_gone(arrival)).cloned().collect();
         let rebuilt = RebuiltVault {
@@ -205,7 +206,7 @@ impl VaultReader<'_> {
             created_at: Timestamp::from_millis(properties.created_ms),
             packs: self.packs(left_out)?,
         };
-        Ok(Some(HeldVault { rebuilt, items, gone, deleted_count }))
+        Ok(Some(HeldVault { rebuilt, items, gone }))
     }
 
     /// Every arrival into this vault, of whatever became of it.
@@ -219,18 +220,26 @@ impl VaultReader<'_> {
     }
 
     fn is_gone(&self, arrival: &ArrivalRecord) -> bool {
-        let id = model::ids::CheckpointItemId::from_bytes(arrival.replica.0).to_string();
-        self.found.recorded.deletion(&(SubjectKind::Replica, id)).is_some()
+        self.quarantine(SubjectKind::Replica, arrival.replica).is_some()
     }
 
-    /// The items whose manifests are here, and how many of the manifests belong to deleted ones.
+    /// The quarantine of an item or a replica, if it was deleted.
+    fn quarantine(&self, kind: SubjectKind, item: ItemId) -> Option<RebuiltQuarantine> {
+        let id = model::ids::CheckpointItemId::from_bytes(item.0).to_string();
+        self.found.recorded.deletion(&(kind, id)).map(|deletion| RebuiltQuarantine {
+            deleted_at: Timestamp::from_millis(deletion.deleted_ms),
+            purge_after: Timestamp::from_millis(deletion.purge_after_ms),
+        })
+    }
+
+    /// The items whose manifests are here, deleted ones as well: until it is purged, a manifest is kept.
     fn items(
         &self,
         keys: &DomainKeys,
         is_own: bool,
         arrivals: &[&ArrivalRecord],
         left_out: &mut Vec<LeftOut>,
-    ) -> Result<(Vec<HeldItem>, u64), VaultError> {
+    ) -> Result<Vec<HeldItem>, VaultError> {
         // One manifest may have arrived, gone, and arrived again.
         let (gone, live): (Vec<&ArrivalRecord>, Vec<_>) =
             arrivals.iter().partition(|arrival| self.is_gone(arrival));
@@ -240,7 +249,6 @@ impl VaultReader<'_> {
         let (gone, live) = (by_manifest(gone), by_manifest(live));
         let mut newest: BTreeMap<ItemId, HeldItem> = BTreeMap::new();
         let mut replicas = Vec::new();
-        let mut deleted_count = 0;
         for (done, name) in self.vault.manifests.iter().enumerate() {
             let (done, total) = (done as u64 + 1, self.vault.manifests.len() as u64);
             self.watch.tell(RebuildProgress {
@@ -256,18 +264,20 @@ impl VaultReader<'_> {
                     continue;
                 }
             };
-            let arrival = live.get(&manifest.digest()).cloned();
+            let digest = manifest.digest();
+            let arrival = live.get(&digest).or_else(|| gone.get(&digest)).cloned();
             if !is_own && arrival.is_none() {
-                match gone.contains_key(&manifest.digest()) {
-                    true => deleted_count += 1,
-                    false => left_out.push(LeftOut::new(name, "it never arrived as a whole")),
-                }
+                left_out.push(LeftOut::new(name, "it never arrived as a whole"));
                 continue;
             }
             let held = match contents_of(&manifest, keys) {
                 Ok(contents) => HeldItem {
-                    digest: manifest.digest(),
+                    digest,
                     fields: manifest.fields().clone(),
+                    quarantine: match &arrival {
+                        Some(arrival) => self.quarantine(SubjectKind::Replica, arrival.replica),
+                        None => self.quarantine(SubjectKind::Item, contents.item),
+                    },
                     contents,
                     arrival,
                 },
@@ -276,17 +286,13 @@ impl VaultReader<'_> {
                     continue;
                 }
             };
-            let id = model::ids::CheckpointItemId::from_bytes(held.contents.item.0).to_string();
-            if !is_own {
-                replicas.push(held);
-            } else if self.found.recorded.deletion(&(SubjectKind::Item, id)).is_some() {
-                deleted_count += 1;
-            } else {
-                self.keep_newest(&mut newest, held);
+            match is_own {
+                true => self.keep_newest(&mut newest, held),
+                false => replicas.push(held),
             }
         }
         replicas.extend(newest.into_values());
-        Ok((replicas, deleted_count))
+        Ok(replicas)
     }
 
     /// A backup that was cut off after its manifest was stored has another one: the last one counts.

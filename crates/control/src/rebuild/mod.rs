@@ -85,7 +85,7 @@ pub struct Rebuilt {
     pub replica_count: u64,
     /// Items and replicas of which the store lacks something.
     pub incomplete_count: u64,
-    /// Items and replicas that stay deleted.
+    /// Deleted items and replicas that were not purged: they stay deleted and can be had back.
     pub deleted_count: u64,
     /// Objects that were found and not used.
     pub left_out: Vec<LeftOut>,

@@ -69,7 +69,7 @@ impl Control {
         item.incremental = !held.fields.previous.is_zero();
         item.updated_at = contents.read_until;
         item.finished_at = Some(contents.read_until);
-        RebuiltItem { checkpoint, item, replica: None }
+        RebuiltItem { checkpoint, item, quarantine: held.quarantine, replica: None }
     }
 
     fn replica_item_rows(
@@ -139,7 +139,7 @@ impl Control {
             }
             _ => None,
         };
-        Ok(Some(RebuiltItem { checkpoint, item, replica }))
+        Ok(Some(RebuiltItem { checkpoint, item, quarantine: held.quarantine, replica }))
     }
 
     /// What is alike in backups and replicas.
@@ -161,7 +161,11 @@ impl Control {
             resource_name: contents.resource_name.clone(),
             name: String::new(),
             description: description.and_then(|text| Description::new(text).ok()),
-            state: if failure.is_some() { ItemState::Error } else { ItemState::Available },
+            state: match (&held.quarantine, &failure) {
+                (Some(_), _) => ItemState::Deleted,
+                (None, Some(_)) => ItemState::Error,
+                (None, None) => ItemState::Available,
+            },
             auto_trigger: false,
             incremental: false,
             progress_percent: 100,

@@ -1,12 +1,12 @@
 //! A region loses its catalog and gets it back from its store: equal to the lost one in everything that
 //! a rebuild promises, whatever else lies in the store, and wherever an earlier rebuild died.
 
-use catalog::{Catalog, ItemFilter, PACKS_MAX, Page};
+use catalog::{Catalog, ItemFilter, PACKS_MAX, PAGE_ROWS_MAX, Page};
 use control::rebuild::Rebuilt;
 use model::checkpoint::{CheckpointItem, ItemState};
 use model::grant::Grant;
 use model::identity::Project;
-use model::ids::{OperationId, RegionName};
+use model::ids::{CheckpointItemId, OperationId, RegionName};
 use model::policy::Policy;
 use model::server::Server;
 use model::time::Timestamp;
@@ -35,6 +35,8 @@ struct Promised {
     grants: Vec<Grant>,
     peers: Vec<(RegionName, [u8; 16], Vec<u8>)>,
     items: Vec<CheckpointItem>,
+    /// Item, manifest, and the milliseconds of its deletion and of the end of its quarantine.
+    quarantined: Vec<(CheckpointItemId, Option<[u8; 32]>, u64, u64)>,
     replicas: Vec<catalog::Replica>,
     vaults: Vec<(catalog::NewVault, Vec<catalog::SealedPack>)>,
 }
@@ -49,6 +51,12 @@ async fn read_promised(catalog: &Catalog, side: Side, project: &model::ids::Proj
     let mut items = catalog.items(project, &filter, &Page::first()).await.unwrap();
     items.iter_mut().for_each(forget_what_is_not_promised);
     items.sort_by_key(|item| item.id);
+    let quarantined = catalog.quarantined_items(project, None, PAGE_ROWS_MAX).await.unwrap();
+    let mut quarantined: Vec<_> = quarantined
+        .into_iter()
+        .map(|one| (one.item.id, one.item.manifest_digest, one.deleted_at.millis(), one.purge_after.millis()))
+        .collect();
+    quarantined.sort_unstable();
     let mut replicas = catalog.replicas_for_head(&region_name(side.other())).await.unwrap();
     for replica in &mut replicas {
         // Signed anew, and proved anew.
@@ -76,6 +84,7 @@ async fn read_promised(catalog: &Catalog, side: Side, project: &model::ids::Proj
         grants,
         peers: peers.into_iter().map(|peer| (peer.name, peer.region_id, peer.card)).collect(),
         items,
+        quarantined,
         replicas,
         vaults,
     }
@@ -131,6 +140,7 @@ fn a_rebuilt_catalog_equals_the_lost_one_and_its_region_goes_on() {
     let mut world = with_a_past();
     for side in Side::BOTH {
         let lost = promised(&world, side);
+        assert!(!lost.quarantined.is_empty(), "{side:?}");
         assert!(!lost.items.is_empty() && !lost.vaults.is_empty() && !lost.servers.is_empty(), "{side:?}");
         let rebuilt = rebuild(&mut world, side);
         assert_eq!(promised(&world, side), lost, "{side:?}");
