@@ -207,7 +207,7 @@ fn tell(rebuilt: &Rebuilt, config: &Config, is_json: bool) -> std::io::Result<()
         out,
         "the catalog of {} is rebuilt, life {}\n  projects  {:>8}\n  servers   {:>8}\n  policies  {:>8}\n  \
          packs     {:>8}  {:.1} MiB\n  backups   {:>8}\n  replicas  {:>8}\n  incomplete{:>8}\n  deleted   {:>8}  \
-         and staying so: antipode vault quarantine lists those that can be had back",
+         and staying so: antipode item list --deleted shows those that can be had back",
         config.region.name,
         rebuilt.generation,
         rebuilt.project_count,

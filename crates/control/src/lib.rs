@@ -50,7 +50,7 @@ use vault::card::RegionIdentity;
 use vault::ids::Incarnation;
 use vault::kek::Kek;
 use vault::seams::{Clock, Entropy};
-use vault::store::ObjectStore;
+use vault::store::{ObjectStore, StoreError};
 use vault::vault::VaultSettings;
 
 pub use access::{Action, Caller};
@@ -157,6 +157,11 @@ impl Control {
     /// The keys it runs without.
     pub fn troubles(&self) -> &KeyTroubles {
         &self.inner.troubles
+    }
+
+    /// Why the store takes no more writes until the process starts again, if it does not.
+    pub fn store_trouble(&self) -> Option<StoreError> {
+        self.inner.parts.store.require_writable().err()
     }
 
     pub(crate) fn parts(&self) -> &Parts {

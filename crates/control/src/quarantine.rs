@@ -10,27 +10,30 @@ use vault::crash_point;
 use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
-use crate::page::found_or;
+use crate::page::{PageOf, found_or};
 
 /// The most items that one answer lists.
-pub const QUARANTINED_MAX: u32 = 200;
+const QUARANTINED_MAX: u32 = 200;
 
 impl Control {
-    /// The deleted items of the caller's project that can be had back, soonest end first, behind `after`.
+    /// A page of the deleted items of the caller's project that can be had back, soonest end first, behind
+    /// `after`.
     pub async fn quarantined_items(
         &self,
         caller: &Caller,
         after: Option<CheckpointItemId>,
-        limit: u32,
-    ) -> Result<Vec<QuarantinedItem>, Error> {
+    ) -> Result<PageOf<QuarantinedItem>, Error> {
         let project = caller.may(Action::Read)?;
-        let listed = self.catalog().quarantined_items(project, after, limit.min(QUARANTINED_MAX)).await;
-        match listed {
+        let listed = self.catalog().quarantined_items(project, after, QUARANTINED_MAX + 1).await;
+        let mut rows = match listed {
             Err(catalog::CatalogError::NotFound { .. }) if after.is_some() => {
-                Err(Error::invalid("marker", "names nothing in this list"))
+                return Err(Error::invalid("marker", "names nothing in this list"));
             }
-            listed => Ok(listed?),
-        }
+            listed => listed?,
+        };
+        let has_more = rows.len() > QUARANTINED_MAX as usize;
+        rows.truncate(QUARANTINED_MAX as usize);
+        Ok(PageOf { rows, has_more })
     }
 
     /// Takes the deletion of an item back. It is available again, and retention leaves it alone.

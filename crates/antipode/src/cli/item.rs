@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::{CliError, Outcome};
-use super::names::{item_id, policy_id, split_destination};
+use super::names::{choose, item_id, policy_id, split_destination};
 use super::output::{Column, Format, cell};
 use super::replication;
 use super::session::Surface;
@@ -36,6 +36,14 @@ const DETAIL_COLUMNS: [Column; 14] = [
     ("REPLICATION", "extend_info.copy_status"),
     ("FAILURE", "extend_info.fail_reason"),
 ];
+const DELETED_COLUMNS: [Column; 6] = [
+    ("ID", "id"),
+    ("SERVER", "resource_name"),
+    ("NAME", "name"),
+    ("CREATED (UTC)", "created_at"),
+    ("DELETED (UTC)", "deleted_at"),
+    ("KEPT UNTIL (UTC)", "purge_after"),
+];
 const VOLUME_COLUMNS: [Column; 5] = [
     ("BACKUP ID", "id"),
     ("VOLUME", "source_volume_name"),
@@ -58,6 +66,9 @@ pub enum ItemCommand {
         /// Only those in this status (repeatable)
         #[arg(long)]
         status: Vec<String>,
+        /// Those that were deleted or expired and can still be had back, soonest end first
+        #[arg(long, conflicts_with_all = ["policy", "server", "status"])]
+        deleted: bool,
     },
     /// Show one item and its disks
     Show {
@@ -71,6 +82,11 @@ pub enum ItemCommand {
         /// Yes, I mean it
         #[arg(long)]
         yes: bool,
+    },
+    /// Have a deleted or expired item back
+    Undelete {
+        /// The item: id, beginning of the id, or name, as `item list --deleted` shows it
+        item: String,
     },
     /// Make a replica of one item in another region
     Replicate {
@@ -91,12 +107,23 @@ pub enum ItemCommand {
 impl ItemCommand {
     pub(super) async fn run(self, context: &Context) -> Outcome<()> {
         match self {
-            ItemCommand::List { policy, server, status } => list(context, policy, server, &status).await,
+            ItemCommand::List { deleted: true, .. } => {
+                context.output.list(&deleted_items(context).await?, &DELETED_COLUMNS);
+                Ok(())
+            }
+            ItemCommand::List { policy, server, status, .. } => list(context, policy, server, &status).await,
             ItemCommand::Show { item } => {
                 show(context, &read(context, &item).await?);
                 Ok(())
             }
             ItemCommand::Delete { item, yes } => delete(context, &item, yes).await,
+            ItemCommand::Undelete { item } => {
+                let id = choose(&deleted_items(context).await?, &item, "deleted item")?;
+                let path = format!("/quarantine/{id}/undelete");
+                context.session.post(Surface::Own, &path, &Value::Null).await?;
+                context.output.done("back");
+                Ok(())
+            }
             ItemCommand::Replicate { item, to, name, accelerate } => {
                 let id = item_id(context, &item).await?;
                 let (region, project) = split_destination(&to)?;
@@ -115,6 +142,10 @@ impl ItemCommand {
             }
         }
     }
+}
+
+async fn deleted_items(context: &Context) -> Outcome<Vec<Value>> {
+    context.session.list(Surface::Own, "/quarantine", "quarantined_items").await
 }
 
 async fn list(

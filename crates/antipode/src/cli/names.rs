@@ -55,7 +55,7 @@ fn is_whole_id(text: &str) -> bool {
 }
 
 /// An exact name wins over a whole id, that over the beginning of one; two candidates are none.
-fn choose(rows: &[Value], text: &str, what: &str) -> Outcome<String> {
+pub(super) fn choose(rows: &[Value], text: &str, what: &str) -> Outcome<String> {
     let like = |fits: &dyn Fn(&Value) -> bool| rows.iter().filter(|row| fits(row)).collect::<Vec<&Value>>();
     let named = like(&|row| row["name"] == text);
     let whole = like(&|row| row["id"] == text);

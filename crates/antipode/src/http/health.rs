@@ -14,8 +14,13 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: the catalog answers. A region that runs without some of its keys says which.
+/// `GET /readyz`: the catalog answers and the store takes writes. A region that runs without some of its keys
+/// says which.
 pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Value>) {
+    if let Some(trouble) = control.store_trouble() {
+        let status = format!("{trouble}: look at its disk, then start the region again");
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": status })));
+    }
     match control.authenticate(NOBODYS_TOKEN).await {
         Err(error) if error.kind != Kind::Unauthenticated => {
             tracing::warn!("not ready: {error}");

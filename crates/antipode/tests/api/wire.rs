@@ -1,6 +1,7 @@
 //! What holds for every answer: request ids, error bodies, forms of times and numbers.
 
 use axum::http::Method;
+use catalog::JobKind;
 use serde_json::{Value, json};
 
 use crate::support::{NOBODY, World};
@@ -71,6 +72,25 @@ async fn discovery_and_health_need_no_token() {
         let version = nobody.get(path).await;
         assert_eq!((version.status, &version.body["version"]["id"]), (200, &json!("v3.14")), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_region_whose_store_failed_to_sync_is_not_ready_and_shows_what_it_has() {
+    let world = World::apart().await;
+    let server = world.a.server("db1").await;
+    let policy = world.a.policy("nightly", &[&server]).await;
+    let sound = world.a.back_up(&policy).await[0].clone();
+    world.a.syncs.fail();
+    let checkpoint = world.a.begin_backup(&policy).await;
+    world.a.work_once(JobKind::Backup).await;
+    let item = world.a.items_of(&checkpoint).await[0].clone();
+    assert_ne!(world.a.item(&item).await["status"], "available", "nobody knows what the disk holds");
+    let nobody = world.a.nobody();
+    let ready = nobody.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text("status").contains("since a sync failed: look at its disk"), "{}", ready.body);
+    assert_eq!(nobody.get("/healthz").await.status, 200);
+    assert_eq!(world.a.item(&sound).await["status"], "available");
 }
 
 /// Every number is an integer, and every time has the one form that clients parse.

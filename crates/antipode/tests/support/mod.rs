@@ -10,7 +10,7 @@ pub(crate) mod client;
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vault::recovery::RecoverySeed;
 use vault::seams::{Clock, SeededEntropy};
-use vault::store::LocalStore;
+use vault::store::{LocalStore, Medium, MediumCall};
 use vault::vault::VaultSettings;
 
 pub(crate) use client::{Answer, Client, policy_body};
@@ -57,6 +57,28 @@ impl TickingClock {
 impl Clock for TickingClock {
     fn now_ms(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+/// A store's file system whose syncs can be made to fail.
+#[derive(Default)]
+pub(crate) struct Syncs {
+    fail: AtomicBool,
+}
+
+impl Syncs {
+    /// From now on every sync fails.
+    pub(crate) fn fail(&self) {
+        self.fail.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Medium for Syncs {
+    fn call(&self, call: MediumCall, _: &Path) -> std::io::Result<()> {
+        match call {
+            MediumCall::Sync if self.fail.load(Ordering::SeqCst) => Err(std::io::ErrorKind::Other.into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -136,6 +158,8 @@ pub(crate) struct Region {
     pub(crate) control: Control,
     /// Its operator, who is also admin of its first project.
     pub(crate) admin: Client,
+    /// The syncs of its store.
+    pub(crate) syncs: Arc<Syncs>,
     router: Router,
     folder: TempDir,
 }
@@ -150,7 +174,8 @@ impl Region {
         };
         let entropy = Arc::new(SeededEntropy::new(seed));
         let region: RegionName = name.parse().unwrap();
-        let store = Arc::new(LocalStore::open(&place("store")).unwrap());
+        let syncs = Arc::new(Syncs::default());
+        let store = Arc::new(LocalStore::open_over(&place("store"), syncs.clone()).unwrap());
         let tls_key_hash = [u8::try_from(seed).unwrap(); 32];
         let keys = KeyFiles::new(&place("keys"));
         let keys =
@@ -190,7 +215,7 @@ impl Region {
         };
         let router = http::router(control.clone(), site);
         let admin = Client::log_in(&router, "admin", Some(name)).await;
-        Region { name: name.to_owned(), control, admin, router, folder }
+        Region { name: name.to_owned(), control, admin, syncs, router, folder }
     }
 
     /// A caller without a token.

@@ -97,7 +97,7 @@ fn read_error(cause: io::Error, name: &str) -> StoreError {
 }
 
 impl Inner {
-    fn require_whole(&self) -> Result<(), StoreError> {
+    fn require_writable(&self) -> Result<(), StoreError> {
         match self.is_broken.load(Ordering::SeqCst) {
             true => Err(StoreError::Broken),
             false => Ok(()),
@@ -150,9 +150,13 @@ impl Inner {
 }
 
 impl ObjectStore for LocalStore {
+    fn require_writable(&self) -> Result<(), StoreError> {
+        self.inner.require_writable()
+    }
+
     fn begin(&self, name: &str) -> Result<Box<dyn StoreWriter>, StoreError> {
         check_name(name)?;
-        self.inner.require_whole()?;
+        self.inner.require_writable()?;
         let number = self.inner.next_unfinished.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.inner.root.join(UNFINISHED).join(format!("{}-{number}", std::process::id()));
         self.inner.call(MediumCall::Create, &unfinished)?;
@@ -218,7 +222,7 @@ impl ObjectStore for LocalStore {
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
         check_name(name)?;
-        self.inner.require_whole()?;
+        self.inner.require_writable()?;
         let path = self.inner.root.join(name);
         self.inner.call(MediumCall::Remove, &path)?;
         let removed = fs::remove_file(&path);
@@ -289,7 +293,7 @@ struct LocalWriter {
 
 impl StoreWriter for LocalWriter {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.require_whole()?;
+        self.inner.require_writable()?;
         if self.is_spoiled {
             return Err(StoreError::Broken);
         }
@@ -304,7 +308,7 @@ impl StoreWriter for LocalWriter {
     }
 
     fn finish(self: Box<Self>) -> Result<Put, StoreError> {
-        self.inner.require_whole()?;
+        self.inner.require_writable()?;
         if self.is_spoiled {
             return Err(StoreError::Broken);
         }

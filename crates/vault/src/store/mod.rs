@@ -57,6 +57,12 @@ pub trait ObjectStore: Send + Sync {
 
     /// Removes `name` durably; also fine when it is not there. The name must never be used again.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Whether this store still takes writes: [`StoreError::Broken`] once it does not, until it is opened again.
+    /// Asks nobody.
+    fn require_writable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Which names to list.

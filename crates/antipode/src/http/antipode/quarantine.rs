@@ -1,12 +1,16 @@
 //! Quarantine: deleted and expired items of the caller's project that can still be had back.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use control::Control;
-use control::quarantine::{QUARANTINED_MAX, QuarantinedItem};
+use control::quarantine::QuarantinedItem;
 use serde::Serialize;
 
+use crate::http::Site;
 use crate::http::error::OwnError;
+use crate::http::page::Links;
 use crate::http::request::{LoggedIn, PathParams, Query};
 
 /// One deleted item.
@@ -29,6 +33,8 @@ pub(crate) struct QuarantinedBody {
 #[derive(Debug, Serialize)]
 pub(crate) struct QuarantinedAnswer {
     quarantined_items: Vec<QuarantinedBody>,
+    #[serde(skip_serializing_if = "Links::is_empty")]
+    quarantined_items_links: Links,
 }
 
 /// The item that is back.
@@ -66,13 +72,16 @@ impl From<QuarantinedItem> for QuarantinedBody {
 /// `GET /antipode/v1/quarantine?marker=…`: soonest end first
 pub(crate) async fn list(
     State(control): State<Control>,
+    State(site): State<Arc<Site>>,
     LoggedIn(caller): LoggedIn,
     query: Query,
 ) -> Result<Json<QuarantinedAnswer>, OwnError> {
     let after = query.last("marker").map(|text| text.parse()).transpose();
     let after = after.map_err(|_| control::Error::invalid("marker", "must be the id of an item"))?;
-    let items = control.quarantined_items(&caller, after, QUARANTINED_MAX).await?;
-    Ok(Json(QuarantinedAnswer { quarantined_items: items.into_iter().map(QuarantinedBody::from).collect() }))
+    let found = control.quarantined_items(&caller, after).await?;
+    let quarantined_items_links = Links::next(&found, |one| one.item.id.to_string(), &query, &site.api_url);
+    let quarantined_items = found.rows.into_iter().map(QuarantinedBody::from).collect();
+    Ok(Json(QuarantinedAnswer { quarantined_items, quarantined_items_links }))
 }
 
 /// `POST /antipode/v1/quarantine/{checkpoint_item_id}/undelete`
