@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test program uses its own part of the world")]
 #![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
 
+mod collection;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
@@ -22,10 +24,11 @@ use antipode::dev::setup::{Region, SetUp, set_up};
 use antipode::world::{SystemClock, SystemEntropy, SystemTimer};
 use control::workers::Timer;
 use model::policy::PROVIDER_ID;
-use model::time::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use vault::seams::{Clock, Entropy};
+
+use collection::{await_collected, order_collections, pack_bytes, set_keep};
 
 /// Longer than any backoff after a strike, much longer than any work here.
 const PATIENCE_SECONDS: u64 = 120;
@@ -100,9 +103,6 @@ const PHASES: [Phase; 11] = [
     Phase::Collection,
     Phase::Collection,
 ];
-
-/// Deleted backups are collected at once, and packs rewritten as soon as a tenth of them is not needed.
-const KEEP: &str = "\n[keep]\nquarantine_days = 0\nrewrite_below_percent = 90\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -221,53 +221,6 @@ async fn await_deleted(
         Ok(Ok(()))
     };
     await_until("the deletion", PATIENCE_SECONDS, look).await
-}
-
-fn set_keep(config: &Path) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(config).map_err(Failure::io("reading", config))?;
-    std::fs::write(config, text.replace("\n[keep]\n", KEEP)).map_err(Failure::io("writing", config))
-}
-
-async fn order_collections(operator: &RegionApi) -> Result<(), ApiFailure> {
-    let answer: Value = operator.get("/antipode/v1/vaults").await?;
-    for vault in answer["vaults"].as_array().into_iter().flatten() {
-        let path = format!("/antipode/v1/vaults/{}/collect", vault["id"].as_str().unwrap_or_default());
-        let _: Value = operator.post(&path, &Value::Null).await?;
-    }
-    Ok(())
-}
-
-/// Waits until each vault of a region has a collection behind it that ended after `since_ms`.
-async fn await_collected(operator: &RegionApi, since_ms: u64) -> Result<(), Failure> {
-    let since = Timestamp::from_millis(since_ms).wire();
-    let look = async || {
-        let answer: Value = operator.get("/antipode/v1/vaults").await?;
-        for vault in answer["vaults"].as_array().into_iter().flatten() {
-            let collection = &vault["collection"];
-            let is_over =
-                collection["phase"] == "done" && *since <= *collection["finished_at"].as_str().unwrap_or("");
-            if !is_over {
-                return Ok(Err(collection.to_string()));
-            }
-        }
-        Ok(Ok(()))
-    };
-    await_until("the collection", PATIENCE_SECONDS, look).await
-}
-
-/// The bytes of all packs below a folder.
-fn pack_bytes(folder: &Path) -> Result<u64, Failure> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder).map_err(Failure::io("listing", folder))? {
-        let entry = entry.map_err(Failure::io("listing", folder))?;
-        let (path, about) = (entry.path(), entry.metadata().map_err(Failure::io("looking at", folder))?);
-        if about.is_dir() {
-            bytes += pack_bytes(&path)?;
-        } else if path.extension().is_some_and(|extension| extension == "pack") {
-            bytes += about.len();
-        }
-    }
-    Ok(bytes)
 }
 
 impl World {

@@ -135,6 +135,18 @@ fn pair_again(world: &mut World, lost: Side) {
     granted.unwrap().unwrap();
 }
 
+/// I-7: a region that loses its catalog gets back all that a rebuild promises, from its store alone.
+pub(crate) fn check_rebuilt(world: &mut World) {
+    for side in Side::BOTH {
+        let lost = promised(world, side);
+        let rebuilt = rebuild(world, side);
+        assert_eq!(promised(world, side), lost, "I-7: {side:?}");
+        assert_eq!(rebuilt.incomplete_count, 0, "I-7: {rebuilt:?}");
+        check_backups(world, side);
+        check_replicas(world, side);
+    }
+}
+
 #[test]
 fn a_rebuilt_catalog_equals_the_lost_one_and_its_region_goes_on() {
     let mut world = with_a_past();

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::invariants::check_all;
+use crate::rebuild::check_rebuilt;
 use crate::steps::live;
+use crate::verification::check_healed;
 use crate::world::{Counts, World};
 
 const SEEDS_DEFAULT: u64 = 200;
@@ -21,6 +23,11 @@ fn live_through(seed: u64) -> Lived {
     let mut world = World::seeded(seed);
     live(&mut world);
     check_all(&mut world);
+    match seed % 4 {
+        0 => check_rebuilt(&mut world),
+        1 => check_healed(&mut world),
+        _ => {}
+    }
     world.counts.link_faults = world.wire.traffic().faults;
     Lived { counts: world.counts, trace: world.trace_hash() }
 }

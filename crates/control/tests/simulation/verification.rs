@@ -4,14 +4,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use catalog::PACKS_MAX;
 use control::verification::{HealedItems, VerifiedPack};
 use model::checkpoint::ItemState;
 use vault::crash::Plan;
 use vault::heal::{ObjectSource, StoreSource};
-use vault::store::ObjectStore;
+use vault::ids::{DomainId, Incarnation, PackNumber, VaultId};
+use vault::layout;
+use vault::store::{ObjectStore, SimulatedStore};
 use vault::verify::VerifyMode;
 
-use crate::invariants::check_backups;
+use crate::invariants::{check_backups, check_replicas};
 use crate::links::Side;
 use crate::region::fast_folder;
 use crate::story::{begin, tell};
@@ -53,8 +56,12 @@ fn vault_of(world: &World, side: Side) -> [u8; 16] {
 
 fn heal_from_the_other(world: &mut World, side: Side, folder: &Path) -> HealedItems {
     let vault_id = vault_of(world, side);
-    let store: Arc<dyn ObjectStore> = Arc::new(world.region(side.other()).store.clone());
-    let source = StoreSource::open(store, vault::ids::DomainId(vault_id), folder).unwrap();
+    let store = Arc::new(world.region(side.other()).store.clone());
+    // The domain of a vault of backups has its id.
+    heal(world, side, vault_id, StoreSource::open(store, DomainId(vault_id), folder).unwrap())
+}
+
+fn heal(world: &mut World, side: Side, vault_id: [u8; 16], source: StoreSource) -> HealedItems {
     let sources: [Arc<dyn ObjectSource>; 1] = [Arc::new(source)];
     loop {
         world.reopen(side);
@@ -70,6 +77,39 @@ fn damage(world: &World) {
     let store = &world.region(Side::A).store;
     let pack = store.objects().into_keys().find(|name| name.contains("/packs/")).unwrap();
     store.tamper(&pack, |bytes| bytes[100] ^= 1);
+}
+
+/// I-27: one bit that changes in any live pack is found, and healed from whoever has the same bytes.
+pub(crate) fn check_healed(world: &mut World) {
+    let side = *world.dice.pick(&Side::BOTH).unwrap();
+    let (region, mut live) = (world.region(side), Vec::new());
+    for vault in world.runtime.block_on(region.catalog.vaults()).unwrap() {
+        let packs = world.runtime.block_on(region.catalog.packs_since(vault.id, 0, PACKS_MAX)).unwrap();
+        let packs = packs.into_iter().filter(|pack| pack.is_live).map(|pack| pack.pack);
+        live.extend(packs.map(|pack| {
+            let (number, incarnation) = (PackNumber(pack.number), Incarnation(pack.incarnation));
+            (vault.id, vault.domain, layout::pack_name(VaultId(vault.id), number, incarnation))
+        }));
+    }
+    let Some((vault_id, domain, name)) = world.dice.pick(&live).cloned() else { return };
+    let (store, sound) = (world.region(side).store.clone(), SimulatedStore::new(0));
+    for (name, bytes) in store.objects() {
+        sound.put_if_absent(&name, &bytes).unwrap();
+    }
+    let bit = world.dice.below(8 * store.size(&name).unwrap());
+    world.note(&format!("bit {bit} of {name} changes on {side:?}"));
+    store.tamper(&name, |bytes| bytes[(bit / 8) as usize] ^= 1 << (bit % 8));
+    let available = world.items(side, &[ItemState::Available]).len();
+    let verified = verify_all(world, side, VerifyMode::Deep);
+    let damaged = verified.iter().filter(|pack| pack.damage.is_some()).count();
+    assert_eq!(damaged, 1, "I-27: bit {bit} of {name}: {verified:?}");
+    let folder = fast_folder();
+    let source = StoreSource::open(Arc::new(sound), DomainId(domain), &folder.path().join("index")).unwrap();
+    let healed = heal(world, side, vault_id, source);
+    assert!(healed.damaged.is_empty(), "I-27: {healed:?}");
+    assert_eq!(world.items(side, &[ItemState::Available]).len(), available, "I-27: bit {bit} of {name}");
+    check_backups(world, side);
+    check_replicas(world, side);
 }
 
 #[test]
