@@ -4,8 +4,9 @@
     antipode_restore.py list    --store DIRECTORY --kit SHEET...      (prints JSON)
     antipode_restore.py restore --store DIRECTORY --kit SHEET... --item ID --volume ID --output FILE
 
-A kit is one sheet, or enough sheets with shares. Instead of --kit: --seed HEX --fingerprint HEX (32 bytes each). The store is only read. Every signature, digest, tag
-and check on the way is verified; the first that fails ends the restore, and no file appears under the output's name.
+A kit is one sheet, or enough sheets with shares. Instead of --kit: --seed HEX --fingerprint HEX (32 bytes each). The
+store is only read. Every signature, digest, tag and check on the way is verified; the first that fails ends the restore,
+and no file appears under the output's name.
 Section numbers below are those of docs/format.md. Needs Python 3.11 and tools/requirements.txt.
 """
 
@@ -291,22 +292,26 @@ class Packs:
             pack.seek(offset)
             footer = pack.read(size - 44 - offset)
         require(H(footer) == digest, "the footer has another digest")
-        fields, end, places = Fields("footer", footer), 0, {}
+        fields, end, places = Fields("footer", footer), 0, []
         for kind, start, length, address in fields.list(45, lambda: struct.unpack("<BQI32s", fields.fixed(45))):
             require(kind in (CHUNK, NODE) and end <= start and start + length <= offset, "an unlawful entry")
             end = start + length
-            places[address] = path.name, start, length
+            places.append((address, (path.name, start, length)))
         fields.option(fields.bytes)
         fields.end()
-        self.places = places | self.places
+        for address, place in places:
+            self.places.setdefault(address, []).insert(0, place)
 
     def read(self, address):
         require(address in self.places, f"object {address.hex()} is in no pack")
-        name, start, length = self.places[address]
-        if name not in self.open_files:
-            self.open_files = {name: (self.folder / name).open("rb")}
-        self.open_files[name].seek(start)
-        return self.open_files[name].read(length)
+        for name, start, length in self.places[address]:  # the newest copy first: an older one may be damaged
+            if name not in self.open_files:
+                self.open_files = {name: (self.folder / name).open("rb")}
+            self.open_files[name].seek(start)
+            stored = self.open_files[name].read(length)
+            if H(stored) == address:
+                break
+        return stored
 
 # §9 Manifests, §7 trees
 Volume = namedtuple("Volume", "id size segment fan_out root")

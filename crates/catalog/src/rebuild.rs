@@ -157,7 +157,7 @@ impl Catalog {
         let inserted = tx
             .execute(
                 "INSERT INTO vaults (id, domain, kind, project_id, source_region, source_project_id, \
-                 commit_seq, last_pack, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                 commit_seq, history_seq, last_pack, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9) \
                  ON CONFLICT DO NOTHING",
                 values![
                     vault.id,

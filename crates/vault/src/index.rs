@@ -229,13 +229,18 @@ impl Index {
                 kind: object.kind,
             };
             let before = self.get(Table::Objects, &object.address.0, doing)?;
+            let mut newest = place;
             match before.and_then(|row| decode_place(&row)) {
                 Some(before) if before.pack != pack.number && self.is_live(before.pack) => {
-                    let key = rows::copy_key(object.address, pack.number);
-                    added.put(Table::Copies, key, encode_place(&place));
+                    // The newest copy is read: an older one may be why there is another.
+                    newest = before.max(place);
+                    let older = before.min(place);
+                    let key = rows::copy_key(object.address, older.pack);
+                    added.put(Table::Copies, key, encode_place(&older));
                 }
-                _ => added.put(Table::Objects, object.address.0, encode_place(&place)),
+                _ => {}
             }
+            added.put(Table::Objects, object.address.0, encode_place(&newest));
             let Some(id) = object.id else { continue };
             let before = self.get(Table::Known, &id.0, doing)?;
             if before.and_then(|row| decode_known(&row)).is_some_and(|before| self.is_live(before.pack)) {

@@ -96,7 +96,6 @@ fn a_condemned_pack_hides_its_objects_but_not_their_copies_elsewhere() {
     let index = open(folder.path());
     index.add(&pack(1, 0..10)).unwrap();
     index.add(&pack(2, 5..15)).unwrap();
-    assert_eq!(index.place(address(7)).unwrap().unwrap().pack, PackNumber(1));
     index.condemn(PackNumber(1)).unwrap();
     let check = |index: &Index| {
         assert_eq!(index.place(address(3)).unwrap(), None);
@@ -113,6 +112,23 @@ fn a_condemned_pack_hides_its_objects_but_not_their_copies_elsewhere() {
     index.add(&pack(3, 0..10)).unwrap();
     assert_eq!(index.place(address(3)).unwrap().unwrap().pack, PackNumber(3));
     assert_eq!(index.known(&[id(3)]).unwrap()[0].unwrap().pack, PackNumber(3));
+}
+
+#[test]
+fn of_two_copies_the_newest_is_read_whichever_came_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path());
+    for number in [2, 3, 1] {
+        index.add(&pack(number, 0..10)).unwrap();
+    }
+    let pack_of = || index.place(address(7)).unwrap().map(|place| place.pack.0);
+    assert_eq!(pack_of(), Some(3));
+    index.condemn(PackNumber(3)).unwrap();
+    assert!(matches!(pack_of(), Some(1 | 2)));
+    index.condemn(PackNumber(2)).unwrap();
+    assert_eq!(pack_of(), Some(1));
+    index.condemn(PackNumber(1)).unwrap();
+    assert_eq!(pack_of(), None);
 }
 
 #[test]
