@@ -220,12 +220,12 @@ impl VaultReader<'_> {
     }
 
     fn is_gone(&self, arrival: &ArrivalRecord) -> bool {
-        self.quarantine(SubjectKind::Replica, arrival.replica).is_some()
+        self.quarantine(SubjectKind::Replica, arrival.replica.0).is_some()
     }
 
     /// The quarantine of an item or a replica, if it was deleted.
-    fn quarantine(&self, kind: SubjectKind, item: ItemId) -> Option<RebuiltQuarantine> {
-        let id = model::ids::CheckpointItemId::from_bytes(item.0).to_string();
+    fn quarantine(&self, kind: SubjectKind, item: [u8; 16]) -> Option<RebuiltQuarantine> {
+        let id = model::ids::CheckpointItemId::from_bytes(item).to_string();
         self.found.recorded.deletion(&(kind, id)).map(|deletion| RebuiltQuarantine {
             deleted_at: Timestamp::from_millis(deletion.deleted_ms),
             purge_after: Timestamp::from_millis(deletion.purge_after_ms),
@@ -275,8 +275,8 @@ impl VaultReader<'_> {
                     digest,
                     fields: manifest.fields().clone(),
                     quarantine: match &arrival {
-                        Some(arrival) => self.quarantine(SubjectKind::Replica, arrival.replica),
-                        None => self.quarantine(SubjectKind::Item, contents.item),
+                        Some(arrival) => self.quarantine(SubjectKind::Replica, arrival.replica.0),
+                        None => self.quarantine(SubjectKind::Item, contents.item.0),
                     },
                     contents,
                     arrival,
