@@ -113,7 +113,8 @@ def peers(places):
         if program and pathlib.Path(program).exists():
             found.append(Peer(name, program, *rest))
 
-    restic = shutil.which("restic")
+    unpacked = places.peers / "bin" / "restic"
+    restic = unpacked if unpacked.exists() else shutil.which("restic")
     restic_environment = {"RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": "{repo}", "RESTIC_CACHE_DIR": "{aux}"}
     restore = ["restore", "latest", "--target", "{out}", "--include", "{sources}/system.raw"]
     add("restic", restic, restic_environment, [[restic, "init"]], [restic, "backup", "{sources}"], [restic, *restore])

@@ -3,7 +3,8 @@
 #
 #   bench/peers.sh DIRECTORY
 #
-# restic from Debian, rustic and bupstash by cargo, borg by pip (the newest 2.0 beta that builds here, else the newest
+# restic from Debian (the newest package of the unstable release that runs here, unpacked beside the others, else that
+# of this release), rustic and bupstash by cargo, borg by pip (the newest 2.0 beta that builds here, else the newest
 # stable). Looks first and installs only what is missing. What cannot be had is said, and left out of the comparison.
 set -uo pipefail
 
@@ -26,6 +27,22 @@ if [ ${#packages[@]} != 0 ]; then
         missing "${packages[*]}" "see apt-get"
 fi
 
+# A package of the unstable release, unpacked and not installed; apt works on lists of its own.
+unstable() {
+    local program=$1 work=$directory/unstable
+    [ -x "$directory/bin/$program" ] && return
+    mkdir -p "$work/lists/partial" "$directory/bin"
+    local archive
+    archive=$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' 2>/dev/null | sed -n 's/ Debian$//p' | head -n 1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive sid main" >"$work/list"
+    local options=(-qq -o "Dir::Etc::sourcelist=$work/list" -o "Dir::Etc::sourceparts=-" -o "Dir::State::lists=$work/lists"
+        -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=" -o APT::Sandbox::User=root)
+    (cd "$work" && apt-get "${options[@]}" update && apt-get "${options[@]}" download "$program/sid" &&
+        dpkg -x "$program"_*.deb unpacked) >"$work/log" 2>&1
+    "$work/unpacked/usr/bin/$program" version >/dev/null 2>&1 && cp "$work/unpacked/usr/bin/$program" "$directory/bin/"
+}
+unstable restic
+
 by_cargo() {
     local program=$1
     shift
@@ -43,7 +60,7 @@ if [ ! -x "$directory/borg/bin/borg" ]; then
         missing borg "see $directory/borg-1.log"
 fi
 
-has restic && restic version
+if [ -x "$directory/bin/restic" ]; then "$directory/bin/restic" version; else has restic && restic version; fi
 [ -x "$directory/bin/rustic" ] && "$directory/bin/rustic" --version
 [ -x "$directory/bin/bupstash" ] && "$directory/bin/bupstash" --version
 [ -x "$directory/borg/bin/borg" ] && "$directory/borg/bin/borg" --version

@@ -16,7 +16,7 @@ const KEEP: &str = "\n[keep]\nquarantine_days = 0\nrewrite_below_percent = 90\n"
 /// Has a region that is not running free what no backup needs as soon as it is told.
 pub(super) fn set_keep(config: &Path) -> Result<(), Failure> {
     let text = std::fs::read_to_string(config).map_err(Failure::io("reading", config))?;
-    std::fs::write(config, text.replace("\n[keep]\n", KEEP)).map_err(Failure::io("writing", config))
+    std::fs::write(config, text + KEEP).map_err(Failure::io("writing", config))
 }
 
 /// Orders the collection of every vault of a region.

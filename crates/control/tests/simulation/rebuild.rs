@@ -18,7 +18,7 @@ use vault::store::ObjectStore;
 use crate::invariants::{check_backups, check_replicas};
 use crate::links::Side;
 use crate::region::{grant_from, region_name};
-use crate::steps::{replicate_policies, run_policy, write_disks};
+use crate::steps::{delete, replicate_policies, run_policy, write_disks};
 use crate::story::{begin, tell};
 use crate::world::World;
 
@@ -150,6 +150,11 @@ pub(crate) fn check_rebuilt(world: &mut World) {
 #[test]
 fn a_rebuilt_catalog_equals_the_lost_one_and_its_region_goes_on() {
     let mut world = with_a_past();
+    for side in Side::BOTH {
+        let item = world.items(side, &[ItemState::Available]).pop().unwrap();
+        delete(&mut world, side, &item);
+    }
+    world.run_until_idle();
     for side in Side::BOTH {
         let lost = promised(&world, side);
         assert!(!lost.quarantined.is_empty(), "{side:?}");
