@@ -427,7 +427,7 @@ impl Catalog {
 
     /// Orders the collection of every vault that is due: some quarantine has ended, or the vault changed
     /// since its last collection, and that one ended (or the vault was made) `every_seconds` ago. Answers how
-    /// many.
+    /// many; none while collection is frozen.
     pub async fn order_due_collections(
         &self,
         every_seconds: i64,
@@ -441,7 +441,8 @@ impl Catalog {
                  AND ((v.commit_seq > 0 AND (c.vault_id IS NULL OR c.finished_seq <> v.commit_seq)) \
                  OR EXISTS (SELECT 1 FROM checkpoint_items i WHERE i.domain = v.domain \
                  AND i.project_id = v.project_id AND i.state = 'deleted' AND i.purged_at IS NULL \
-                 AND i.purge_after <= $2)) ORDER BY v.id",
+                 AND i.purge_after <= $2)) \
+                 AND NOT EXISTS (SELECT 1 FROM region WHERE frozen_reason IS NOT NULL) ORDER BY v.id",
                 values![now.plus_seconds(-every_seconds), now],
             )
             .await?;
@@ -459,9 +460,10 @@ impl Catalog {
         Ok(due.len() as u64)
     }
 
-    /// Orders the collection of a vault now.
+    /// Orders the collection of a vault now. `Frozen` after a rebuild, until that is lifted.
     pub async fn order_collection(&self, vault: [u8; 16], now: Timestamp) -> Result<(), CatalogError> {
         let mut tx = self.write("ordering a collection").await?;
+        require_unfrozen(&mut tx).await?;
         let row = tx.first("SELECT id FROM vaults WHERE id = $1", values![vault]).await?;
         row.ok_or_else(|| CatalogError::not_found("vault", subject_text(vault)))?;
         enqueue(&mut tx, &NewJob { kind: JobKind::Collect, subject: vault, priority: 0 }, now).await?;

@@ -153,9 +153,8 @@ fn a_rebuilt_catalog_equals_the_lost_one_and_its_region_goes_on() {
     for side in Side::BOTH {
         let item = world.items(side, &[ItemState::Available]).pop().unwrap();
         delete(&mut world, side, &item);
-    }
-    world.run_until_idle();
-    for side in Side::BOTH {
+        world.run_until_idle();
+        world.keep_house(side);
         let lost = promised(&world, side);
         assert!(!lost.quarantined.is_empty(), "{side:?}");
         assert!(!lost.items.is_empty() && !lost.vaults.is_empty() && !lost.servers.is_empty(), "{side:?}");
