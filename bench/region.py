@@ -44,18 +44,16 @@ class Region:
         subprocess.run(init, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         config = self.folder / "region" / "antipode.toml"
         if not opens_before_storing:
-            text = config.read_text()
-            written = text.replace("#: opens_before_storing = true", "opens_before_storing = false")
-            assert written != text, "the configuration has no such key"
-            config.write_text(written)
+            with config.open("a", encoding="utf-8") as text:
+                text.write("\n[work]\nopens_before_storing = false\n")
         log = open(self.folder / "serve.log", "w", encoding="utf-8")
         self.process = subprocess.Popen([binary, "serve", "--config", config], stdout=log, stderr=log)
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._wait_until_ready()
         self.token, self.project = self._log_in(password.read_text().strip())
         self.store = self.folder / "region" / "data" / "store"
-        self.server = self._add_server("bench", sources, disks)
-        self.target = self._add_server("target", targets, disks[:1])
+        self.server = self.add_server("bench", sources, disks)
+        self.target = self.add_server("target", targets, disks[:1])
         self.disks = disks
 
     def _wait_until_ready(self):
@@ -91,7 +89,8 @@ class Region:
         assert status < 300, content
         return headers["X-Subject-Token"], json.loads(content)["token"]["project"]["id"]
 
-    def _add_server(self, name, folder, disks):
+    def add_server(self, name, folder, disks):
+        """Registers a server whose disks lie in a folder; returns its id."""
         volumes = [{"id": f"{name}-{disk}", "name": disk, "path": str(pathlib.Path(folder) / f"{disk}.raw"),
                     "format": "raw"} for disk in disks]
         server = {"id": name, "name": name, "project_id": self.project, "volumes": volumes}
@@ -108,26 +107,25 @@ class Region:
                 raise RuntimeError(f"{path}: {body}")
             time.sleep(POLL_SECONDS)
 
-    def back_up(self, changes=None):
-        """Backs up the server; returns the item's id and the seconds. `changes`: (since, {disk: extents})."""
-        backup = {}
+    def back_up(self, changes=None, server=None):
+        """Backs up a server; returns the item's id and the seconds. `changes`: (since, {disk: extents})."""
+        server, backup = server or self.server, {}
         if changes:
             since, extents = changes
-            volumes = [{"id": f"bench-{disk}", "extents": [{"offset": offset, "length": length}
+            volumes = [{"id": f"{server}-{disk}", "extents": [{"offset": offset, "length": length}
                         for offset, length in listed]} for disk, listed in extents.items()]
             backup["changes"] = {"since": since, "volumes": volumes}
         start = time.perf_counter()
-        answer = self.call("POST", f"/antipode/v1/servers/{self.server}/backups", {"backup": backup})
+        answer = self.call("POST", f"/antipode/v1/servers/{server}/backups", {"backup": backup})
         item = answer["backup"]["checkpoint_item_id"]
         self._wait(f"/antipode/v1/checkpoint_items/{item}", "checkpoint_item", "available", ["error"])
         return item, time.perf_counter() - start
 
     def restore(self, item):
-        """Restores the first disk of an item; returns the seconds."""
+        """Restores an item of the first disk; returns the seconds."""
         shown = self.call("GET", f"/v1/{self.project}/checkpoint_items/{item}")["checkpoint_item"]
-        backups = {backup["source_volume_id"]: backup["id"] for backup in shown["extend_info"]["volume_backups"]}
-        disk = self.disks[0]
-        volumes = [{"backup_id": backups[f"bench-{disk}"], "volume_id": f"target-{disk}"}]
+        [backup] = shown["extend_info"]["volume_backups"]
+        volumes = [{"backup_id": backup["id"], "volume_id": f"target-{self.disks[0]}"}]
         order = {"restore": {"checkpoint_id": shown["checkpoint_id"], "provider_id": PROVIDER, "parameters": {
             "checkpoint_item_id": item, "power_on": False,
             "targets": {"server_id": self.target, "volumes": volumes}}}}
