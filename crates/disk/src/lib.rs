@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod direct;
 mod error;
 mod format;
 mod open;

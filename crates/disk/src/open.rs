@@ -70,6 +70,14 @@ pub(crate) fn open_existing(place: &Place<'_>, purpose: Purpose) -> Result<OpenD
     Ok(OpenDisk { file: File::from(opened), medium, size_bytes })
 }
 
+/// The same disk once more, past the page cache; nothing where its file system cannot.
+pub(crate) fn open_direct(place: &Place<'_>, disk: &OpenDisk) -> Option<File> {
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = open_beneath(place.directory.as_fd(), place.name, flags, Mode::empty(), place.path).ok()?;
+    let (ours, theirs) = (look_at(disk.file.as_fd(), place.path), look_at(opened.as_fd(), place.path));
+    (ours.ok()? == theirs.ok()?).then(|| File::from(opened))
+}
+
 fn look_at(file: impl AsFd, path: &Path) -> Result<(Medium, Identity), DiskError> {
     let stat = rustix::fs::fstat(file).map_err(|errno| refused("look at", path, errno))?;
     let not_a_disk = |kind| Err(DiskError::NotADisk { path: path.to_owned(), kind });

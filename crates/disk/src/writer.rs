@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::direct::Direct;
 use crate::error::DiskError;
 use crate::format::SizeRule;
 use crate::open::{Medium, OpenDisk, Purpose, open_existing, refused};
@@ -26,6 +27,7 @@ pub struct DiskWriter {
     disk: OpenDisk,
     /// The directory of a file that was created here: its entry has to become durable too.
     directory: Option<File>,
+    direct: Option<Direct>,
     has_sync_failed: AtomicBool,
 }
 
@@ -53,7 +55,8 @@ impl DiskWriter {
             set_size(&disk.file, wanted, place)?;
             disk.size_bytes = wanted;
         }
-        Ok(DiskWriter { disk, directory: None, has_sync_failed: AtomicBool::new(false) })
+        let direct = Direct::open(place, &disk);
+        Ok(DiskWriter { disk, directory: None, direct, has_sync_failed: AtomicBool::new(false) })
     }
 
     fn create(place: &Place<'_>, size_bytes: u64) -> Result<DiskWriter, DiskError> {
@@ -75,9 +78,11 @@ impl DiskWriter {
             return Err(error);
         }
         let disk = OpenDisk { file, medium: Medium::File, size_bytes };
+        let direct = Direct::open(place, &disk);
         Ok(DiskWriter {
             disk,
             directory: Some(File::from(directory)),
+            direct,
             has_sync_failed: AtomicBool::new(false),
         })
     }
@@ -87,10 +92,14 @@ impl DiskWriter {
         self.disk.size_bytes
     }
 
-    /// Writes all `bytes` at `offset`. They last only after [`DiskWriter::sync`].
+    /// Writes all `bytes` at `offset`. They last only after [`DiskWriter::sync`]. What is long enough goes past the
+    /// page cache where that is possible: a restored disk is not read soon, and would push out what is.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         require_inside(offset, bytes.len() as u64, self.disk.size_bytes)?;
-        let mut done = 0;
+        let mut done = match &self.direct {
+            Some(direct) => direct.write(offset, bytes)?,
+            None => 0,
+        };
         while done < bytes.len() {
             let at = offset + done as u64;
             let left = (bytes.len() - done) as u64;
@@ -183,7 +192,7 @@ fn set_size(file: &File, size_bytes: u64, place: &Place<'_>) -> Result<(), DiskE
     rustix::fs::ftruncate(file, size_bytes).map_err(|errno| refused("set the size of", place.path, errno))
 }
 
-fn write_error(offset: u64, length: u64, cause: io::Error) -> DiskError {
+pub(crate) fn write_error(offset: u64, length: u64, cause: io::Error) -> DiskError {
     match cause.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             DiskError::Full { offset, length, cause }

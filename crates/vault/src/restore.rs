@@ -99,7 +99,12 @@ impl Vault {
                 progress.add(Step { logical_bytes: job.length, moved_bytes: stored_bytes });
                 Ok(())
             };
-            each_leaf(&self.core, &tree, progress, &write)
+            // One writes to the disk while another opens chunks.
+            let threads = match self.core.settings.threads as usize {
+                0 | 1 => 1,
+                several => 2 * several,
+            };
+            each_leaf(&self.core, &tree, progress, threads, &write)
         })?;
         sync()?;
         Ok(Restored { logical_bytes, written_bytes: written_bytes.into_inner() })
@@ -144,7 +149,7 @@ impl Vault {
             progress.add(Step { logical_bytes: job.length, moved_bytes: bytes });
             Ok(())
         };
-        each_leaf(&self.core, tree, progress, &check)?;
+        each_leaf(&self.core, tree, progress, self.core.settings.threads as usize, &check)?;
         Ok(Verified {
             logical_bytes: tree.shape.size_bytes(),
             chunk_count: chunk_count.into_inner(),

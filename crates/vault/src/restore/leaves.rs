@@ -37,14 +37,14 @@ pub(super) enum Part<'a> {
 type Handle<'h> = &'h (dyn Fn(&mut LeafReader, &LeafJob) -> Result<(), VaultError> + Sync);
 
 /// Calls `handle` for the whole disk under `tree`, piece by piece: once for each leaf and for each
-/// run of holes between them. With one thread in order, else from several threads.
+/// run of holes between them. With one thread in order, else from `threads` of them.
 pub(super) fn each_leaf(
     core: &Arc<Core>,
     tree: &Tree,
     progress: &dyn Progress,
+    threads: usize,
     handle: Handle<'_>,
 ) -> Result<(), VaultError> {
-    let threads = core.settings.threads as usize;
     if threads <= 1 {
         let mut reader = LeafReader::new(core)?;
         let mut sink = |job: LeafJob| handle(&mut reader, &job);
