@@ -7,9 +7,10 @@
 DIRECTORY of --data was made by bench/dataset.sh, that of --peers by bench/peers.sh. Each round gives every program a
 fresh repository: full backup of both disks, backup of generation 2 and of generation 3 (whole read), restore of the
 system disk from the last backup. Antipode also: the same without opening chunks before they are stored, generation 3
-with changed extents known, and once more with nothing changed. The disks lie in the page cache; before each step
-everything dirty is synced. Peers are whole processes and do not sync what they wrote; Antipode's time runs from the API
-call until `available`, synced. Stored bytes are the lengths of all files of the repository, metadata included.
+with changed extents known, and once more with nothing changed. Before each step its disks are read
+into the page cache, and everything dirty is synced. Peers are whole processes and do not sync what they wrote;
+Antipode's time runs from the API call until `available`, synced. Stored bytes are the lengths of all files of the
+repository, metadata included.
 Standard library only.
 """
 
@@ -41,12 +42,14 @@ class Places:
         self.targets = self.work / "targets"
 
     def show(self, generation):
-        """Puts a generation where the programs look for the disks."""
+        """Puts a generation where the programs look for the disks, and its data into the page cache."""
         self.sources.mkdir(parents=True, exist_ok=True)
         for disk in DISKS:
             path = self.sources / f"{disk}.raw"
             path.unlink(missing_ok=True)
             os.link(self.data / str(generation) / f"{disk}.raw", path)
+            with open(path, "rb", buffering=0) as file:
+                read_data(file.fileno())
 
     def fresh(self, name):
         folder = self.work / name
@@ -76,7 +79,7 @@ class Peer:
         return seconds, usage.ru_maxrss / 1024
 
     def measure(self, places):
-        folder = places.fresh(f"peer-{self.name}")
+        folder = places.fresh("peer-" + self.name.replace(" ", "-"))
         values = {"repo": folder / "repo", "sources": places.sources, "out": folder / "out", "aux": folder / "aux",
                   "log": folder / "log", "number": 0}
         for made in ("out", "aux"):
@@ -143,7 +146,7 @@ def peers(places):
         is_two = subprocess.run([borg, "--version"], capture_output=True, check=True).stdout.split()[1].startswith(b"2")
         environment = {"BORG_PASSPHRASE": PASSWORD, "BORG_REPO": "{repo}", "BORG_BASE_DIR": "{aux}",
                        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
-        init = [[borg, "repo-create", "-e", "repokey-blake3-aes-ocb"]] if is_two else [
+        init = [[borg, "repo-create", "-e", "repokey-aes-ocb"]] if is_two else [
             [borg, "init", "-e", "repokey-blake2"]]
         archive = "g{number}" if is_two else "::g{number}"
         get = ["sh", "-c", f"cd {{out}} && {borg} extract --sparse {archive} 're:system.raw'"]
@@ -211,15 +214,8 @@ def measure_region(places, region):
     return figures
 
 
-def warm(places):
-    """Brings the data of all disks into the page cache."""
-    for generation in (1, 2, 3):
-        for disk in DISKS:
-            with open(places.data / str(generation) / f"{disk}.raw", "rb", buffering=0) as file:
-                read_data(file.fileno())
-
-
 def read_data(file):
+    """Reads all that is no hole: where memory is reclaimed early, it would not be cached any more."""
     at = 0
     while True:
         try:
@@ -275,6 +271,21 @@ def goals(medians):
     return lines
 
 
+def take_rounds(programs, rounds, count):
+    """Measures every program in turn; one that fails is left out from then on."""
+    for number in range(count):
+        for name, run in list(programs.items()):
+            try:
+                figures = run()
+            except (RuntimeError, StopIteration, subprocess.CalledProcessError) as failure:
+                print(f"{name} is left out: {failure}", file=sys.stderr)
+                del programs[name], rounds[name]
+                continue
+            rounds[name].append(figures)
+            short = ", ".join(f"{step} {value:.3f}" for step, value in figures.items() if "MiB" not in step)
+            print(f"round {number + 1}, {name}: {short}", file=sys.stderr, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("antipode", "data", "peers", "work"):
@@ -290,26 +301,18 @@ def main():
     programs.update({peer.name: (lambda peer=peer: peer.measure(places)) for peer in peers(places)})
     if arguments.only:
         programs = {name: run for name, run in programs.items() if name in arguments.only}
-    warm(places)
     rounds = {name: [] for name in programs}
-    for number in range(arguments.rounds):
-        for name, run in list(programs.items()):
-            try:
-                figures = run()
-            except (RuntimeError, StopIteration, subprocess.CalledProcessError) as failure:
-                print(f"{name} is left out: {failure}", file=sys.stderr)
-                del programs[name], rounds[name]
-                continue
-            rounds[name].append(figures)
-            short = ", ".join(f"{step} {value:.3f}" for step, value in figures.items() if "MiB" not in step)
-            print(f"round {number + 1}, {name}: {short}", file=sys.stderr, flush=True)
+    try:
+        take_rounds(programs, rounds, arguments.rounds)
+    except KeyboardInterrupt:
+        print("stopped early", file=sys.stderr)
     medians = {name: {step: statistics.median(figures[step] for figures in taken) for step in taken[0]}
                for name, taken in rounds.items() if taken}
     if arguments.output:
         load = os.getloadavg()
         pathlib.Path(arguments.output).write_text(json.dumps({"rounds": rounds, "medians": medians, "load": load},
                                                              indent=1), encoding="utf-8")
-    print("\n".join(table(medians, arguments.rounds)))
+    print("\n".join(table(medians, max(len(taken) for taken in rounds.values()))))
 
 
 if __name__ == "__main__":
