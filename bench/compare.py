@@ -272,9 +272,11 @@ def goals(medians):
 
 
 def take_rounds(programs, rounds, count):
-    """Measures every program in turn; one that fails is left out from then on."""
+    """Measures every program in turn, each round beginning with another one; one that fails is left out from then on."""
     for number in range(count):
-        for name, run in list(programs.items()):
+        in_turn = list(programs.items())
+        first = number % max(len(in_turn), 1)
+        for name, run in in_turn[first:] + in_turn[:first]:
             try:
                 figures = run()
             except (RuntimeError, StopIteration, subprocess.CalledProcessError) as failure:

@@ -110,6 +110,8 @@ class Region:
     def back_up(self, changes=None, server=None):
         """Backs up a server; returns the item's id and the seconds. `changes`: (since, {disk: extents})."""
         server, backup = server or self.server, {}
+        # The server closes a connection that was idle for long.
+        self.connection.close()
         if changes:
             since, extents = changes
             volumes = [{"id": f"{server}-{disk}", "extents": [{"offset": offset, "length": length}
@@ -123,6 +125,7 @@ class Region:
 
     def restore(self, item):
         """Restores an item of the first disk; returns the seconds."""
+        self.connection.close()
         shown = self.call("GET", f"/v1/{self.project}/checkpoint_items/{item}")["checkpoint_item"]
         [backup] = shown["extend_info"]["volume_backups"]
         volumes = [{"backup_id": backup["id"], "volume_id": f"target-{self.disks[0]}"}]
