@@ -48,7 +48,7 @@ class Region:
                 text.write("\n[work]\nopens_before_storing = false\n")
         log = open(self.folder / "serve.log", "w", encoding="utf-8")
         self.process = subprocess.Popen([binary, "serve", "--config", config], stdout=log, stderr=log)
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.connection, self.used_at = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
         self._wait_until_ready()
         self.token, self.project = self._log_in(password.read_text().strip())
         self.store = self.folder / "region" / "data" / "store"
@@ -72,6 +72,10 @@ class Region:
         headers = {"Content-Type": "application/json"}
         if getattr(self, "token", None):
             headers["X-Auth-Token"] = self.token
+        # The server closes a connection that was idle for some seconds.
+        if time.monotonic() - self.used_at > 1:
+            self.connection.close()
+        self.used_at = time.monotonic()
         self.connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = self.connection.getresponse()
         content = answer.read()
@@ -110,8 +114,6 @@ class Region:
     def back_up(self, changes=None, server=None):
         """Backs up a server; returns the item's id and the seconds. `changes`: (since, {disk: extents})."""
         server, backup = server or self.server, {}
-        # The server closes a connection that was idle for long.
-        self.connection.close()
         if changes:
             since, extents = changes
             volumes = [{"id": f"{server}-{disk}", "extents": [{"offset": offset, "length": length}
@@ -125,7 +127,6 @@ class Region:
 
     def restore(self, item):
         """Restores an item of the first disk; returns the seconds."""
-        self.connection.close()
         shown = self.call("GET", f"/v1/{self.project}/checkpoint_items/{item}")["checkpoint_item"]
         [backup] = shown["extend_info"]["volume_backups"]
         volumes = [{"backup_id": backup["id"], "volume_id": f"target-{self.disks[0]}"}]

@@ -190,8 +190,10 @@ fn check_records(world: &World, side: Side) {
 fn check_given_up(world: &World, side: Side, record: &ReplicationRecord) {
     let is_gone = world.items(side, &[]).iter().all(|item| item.id != record.item_id);
     let is_dropped_there = record.reason_code == "deleted-there";
+    // It was deleted, and had back: then a newer record counts.
+    let is_overtaken = record.reason_code == "item-deleted" && !record.is_current;
     assert!(
-        is_gone || is_dropped_there,
+        is_gone || is_dropped_there || is_overtaken,
         "I-11: record {} is {:?}: {}: {}",
         record.id,
         record.state,

@@ -80,6 +80,12 @@ fn a_source_that_missed_a_receipt_reaches_its_end_though_the_replica_was_dropped
     live_through(153);
 }
 
+/// Seed 1004: a backup is deleted while its record waits, which is skipped, and had back: it is ordered anew.
+#[test]
+fn a_backup_that_was_had_back_is_replicated_under_a_new_record() {
+    live_through(1004);
+}
+
 #[test]
 fn a_seed_lived_twice_leaves_the_same_trace() {
     for seed in 1..=20 {
