@@ -199,7 +199,8 @@ impl Catalog {
     }
 
     /// Condemns those of the packs that nobody relies on: live, sealed no later than the snapshot, made by an
-    /// operation that had ended by then, pinned by none that had not. Answers them.
+    /// operation that had ended by then, pinned by none that had not. Answers them. None go when a pack was set
+    /// aside since the snapshot: what was damaged in it may have its only other copy in one of them.
     pub async fn condemn_packs(
         &self,
         lease: &Lease,
@@ -218,7 +219,8 @@ impl Catalog {
                 .first(
                     concat!(
                         "SELECT number FROM packs WHERE vault_id = $1 AND number = $2 AND state = 'live' \
-                         AND commit_seq <= $3 AND ",
+                         AND commit_seq <= $3 AND NOT EXISTS (SELECT 1 FROM packs aside WHERE \
+                         aside.vault_id = $1 AND aside.state = 'damaged' AND aside.commit_seq > $3) AND ",
                         is_free!()
                     ),
                     values![vault.id, *number, snapshot],

@@ -115,6 +115,7 @@ conformance! {
         pin_and_condemn_at_once_never_both_win;
     collection:
         a_pack_is_judged_by_who_was_open_at_the_snapshot
+        no_pack_goes_when_one_was_set_aside_since_the_snapshot
         a_deleted_item_is_a_root_until_its_quarantine_has_ended
         a_deletion_can_be_undone_until_it_is_purged
         a_replica_that_came_again_is_not_had_back

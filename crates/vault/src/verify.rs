@@ -84,8 +84,21 @@ impl Vault {
         pace: &dyn Pace,
         progress: &dyn Progress,
     ) -> Result<Findings, VaultError> {
+        self.core.verify_pack(pack, mode, pace, progress)
+    }
+}
+
+impl Core {
+    /// As [`Vault::verify_pack`].
+    pub(crate) fn verify_pack(
+        &self,
+        pack: &SealedPack,
+        mode: VerifyMode,
+        pace: &dyn Pace,
+        progress: &dyn Progress,
+    ) -> Result<Findings, VaultError> {
         let mut findings = Findings::default();
-        let footer = match self.core.sound_footer(pack)? {
+        let footer = match self.sound_footer(pack)? {
             Ok(footer) => footer,
             Err(fault) => {
                 findings.fault = Some(fault);
@@ -94,7 +107,7 @@ impl Vault {
         };
         findings.object_count = footer.entries.len() as u64;
         if mode == VerifyMode::Deep {
-            let mut reader = DeepReader::new(&self.core, pack, &footer)?;
+            let mut reader = DeepReader::new(self, pack, &footer)?;
             for run in runs(&footer.entries) {
                 if progress.is_stopped() {
                     return Err(VaultError::Stopped);
@@ -107,9 +120,7 @@ impl Vault {
         }
         Ok(findings)
     }
-}
 
-impl Core {
     /// The footer of a pack that is as the ledger remembers it; the inner error says what is not.
     pub(crate) fn sound_footer(&self, pack: &SealedPack) -> Result<Result<ReadFooter, String>, VaultError> {
         let name = self.pack_store_name(PackName::new(pack.number, pack.incarnation));

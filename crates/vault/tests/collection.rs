@@ -19,7 +19,7 @@ use vault::restore::VerifyLevel;
 use vault::store::{ObjectStore, SimulatedFault};
 use vault::vault::Vault;
 use world::link::{Link, copy_order, transfer};
-use world::{Disk, Region, back_up, noise, order, restore};
+use world::{Disk, Region, back_up, check_item, noise, order, restore};
 
 fn collector(region: &Region) -> MemoryCollector {
     MemoryCollector::claim(&region.ledger, Incarnation([1; 16]))
@@ -45,15 +45,6 @@ fn pack_names(region: &Region) -> BTreeSet<String> {
 
 fn pack_bytes(region: &Region) -> u64 {
     pack_names(region).iter().map(|name| region.store.size(name).unwrap()).sum()
-}
-
-fn check_item(region: &Region, manifest: ManifestDigest, disk: &Disk, when: &str) {
-    let vault = region.open();
-    vault
-        .verify_item(manifest, VerifyLevel::Opened, &NoProgress)
-        .unwrap_or_else(|error| panic!("{when}: {error}"));
-    let restored = restore(&vault, manifest, 0, disk.size()).unwrap();
-    assert!(restored.bytes() == disk.bytes(), "{when}: other bytes came back");
 }
 
 /// Backups of one disk that changes a little each time.
@@ -472,6 +463,24 @@ fn a_store_that_fails_at_any_call_loses_nothing() {
             collect_as(&story.region, &story.region.open(), all).unwrap();
             story.check(&format!("call {nth} suffered {fault:?}, then collected"));
         }
+    }
+}
+
+#[test]
+fn a_store_that_alters_a_byte_in_any_call_loses_nothing() {
+    let all = CollectSettings { rewrite_below_percent: 100, ..settings() };
+    for nth in 1.. {
+        let story = three_generations();
+        let vault = story.region.open();
+        story.region.store.fail_call(nth, SimulatedFault::Altered);
+        let done = collect_as(&story.region, &vault, all);
+        if story.region.store.is_fault_waiting() {
+            assert!(nth > 20 && done.unwrap().rewritten_pack_count > 0);
+            break;
+        }
+        story.check(&format!("call {nth} was altered"));
+        collect_as(&story.region, &story.region.open(), all).unwrap();
+        story.check(&format!("call {nth} was altered, then collected"));
     }
 }
 

@@ -12,16 +12,7 @@ use vault::progress::NoProgress;
 use vault::restore::VerifyLevel;
 use vault::store::{LocalStore, ObjectStore};
 use world::link::{Link, copy_order, transfer};
-use world::{Disk, Region, back_up, order, restore, settings};
-
-fn check_item(region: &Region, manifest: ManifestDigest, disk: &Disk, when: &str) {
-    let vault = region.open();
-    vault
-        .verify_item(manifest, VerifyLevel::Opened, &NoProgress)
-        .unwrap_or_else(|error| panic!("{when}: {error}"));
-    let restored = restore(&vault, manifest, 0, disk.size()).unwrap();
-    assert!(restored.bytes() == disk.bytes(), "{when}: other bytes came back");
-}
+use world::{Disk, Region, back_up, check_item, order, settings};
 
 /// Every manifest that the store holds names only what is there, acknowledged or not.
 fn check_no_dangling(region: &Region, when: &str) {

@@ -60,6 +60,23 @@ pub(crate) async fn a_pack_is_judged_by_who_was_open_at_the_snapshot(world: &Wor
     assert_eq!(condemned, [pack], "a pin of an operation that ended before the snapshot counts no more");
 }
 
+pub(crate) async fn no_pack_goes_when_one_was_set_aside_since_the_snapshot(world: &World) {
+    let catalog = &world.catalog;
+    let maker = begin(world, 1).await;
+    let (older, newer) = (world.seal_one(maker).await, world.seal_one(maker).await);
+    catalog.end_operation(maker).await.unwrap();
+    let lease = world.collect_lease(VAULT).await;
+    let begun = catalog.begin_collection(&lease, VAULT, operation_id(200), at(1)).await.unwrap();
+    catalog.set_pack_aside(VAULT, newer).await.unwrap();
+    let condemned = catalog.condemn_packs(&lease, VAULT, &[older], begun.commit_seq).await.unwrap();
+    assert_eq!(condemned, NOTHING, "it may hold the last copy of what is damaged");
+    catalog.finish_collection(&lease, VAULT, &CollectionEnd::default(), at(2)).await.unwrap();
+    let lease = world.collect_lease(VAULT).await;
+    let begun = catalog.begin_collection(&lease, VAULT, operation_id(201), at(3)).await.unwrap();
+    let condemned = catalog.condemn_packs(&lease, VAULT, &[older], begun.commit_seq).await.unwrap();
+    assert_eq!(condemned, [older], "a run that has seen what is left may");
+}
+
 /// A deleted item whose quarantine ends at 1000.
 async fn deleted_item(world: &World) -> CheckpointItemId {
     let policy = world.policy(1, &["s1"]).await;

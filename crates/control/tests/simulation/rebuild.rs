@@ -107,7 +107,7 @@ fn with_a_past() -> World {
     world
 }
 
-fn rebuild(world: &mut World, side: Side) -> Rebuilt {
+pub(crate) fn rebuild(world: &mut World, side: Side) -> Rebuilt {
     let World { regions, wire, runtime, .. } = world;
     let rebuilt = regions[side.index()].rebuild(runtime, wire, Plan::record());
     rebuilt.expect("no crash was planned").unwrap()
@@ -211,13 +211,17 @@ fn check_goes_on(world: &mut World) {
     for side in Side::BOTH {
         check_backups(world, side);
         check_replicas(world, side);
-        let (caller, name) = (world.region(side).caller.clone(), region_name(side));
-        let lifted =
-            world.run(side, "unfreezes", async |control| control.lift_freeze(&caller, name.as_str()).await);
-        lifted.unwrap().unwrap();
+        unfreeze(world, side);
         let region = world.runtime.block_on(world.region(side).catalog.region()).unwrap().unwrap();
         assert_eq!(region.frozen_reason, None);
     }
+}
+
+pub(crate) fn unfreeze(world: &mut World, side: Side) {
+    let (caller, name) = (world.region(side).caller.clone(), region_name(side));
+    let lifted =
+        world.run(side, "unfreezes", async |control| control.lift_freeze(&caller, name.as_str()).await);
+    lifted.unwrap().unwrap();
 }
 
 #[test]

@@ -16,7 +16,9 @@ use vault::verify::VerifyMode;
 
 use crate::invariants::{check_backups, check_replicas};
 use crate::links::Side;
+use crate::rebuild::{rebuild, unfreeze};
 use crate::region::fast_folder;
+use crate::steps::collect;
 use crate::story::{begin, tell};
 use crate::world::World;
 
@@ -149,6 +151,25 @@ fn damage_is_found_shown_and_healed_wherever_the_region_dies() {
         assert_eq!(world.items(Side::A, &[ItemState::Available]).len(), available, "{point:?}");
         check_backups(&mut world, Side::A);
     }
+}
+
+#[test]
+fn collection_after_a_rebuild_keeps_the_healed_copies() {
+    let mut world = with_a_past();
+    damage(&world);
+    verify_all(&mut world, Side::A, VerifyMode::Deep);
+    let folder = fast_folder();
+    let healed = heal_from_the_other(&mut world, Side::A, &folder.path().join("index"));
+    assert!(healed.damaged.is_empty(), "{healed:?}");
+    // What a bare store says of the damaged pack is that it is there.
+    rebuild(&mut world, Side::A);
+    check_backups(&mut world, Side::A);
+    unfreeze(&mut world, Side::A);
+    collect(&mut world, Side::A);
+    world.run_until_idle();
+    check_backups(&mut world, Side::A);
+    let again = verify_all(&mut world, Side::A, VerifyMode::Deep);
+    assert!(again.iter().all(|pack| pack.damage.is_none()), "the damaged pack is gone: {again:?}");
 }
 
 fn check_shown(world: &World, available: usize) {

@@ -95,32 +95,30 @@ impl Run<'_> {
         Ok(tops.finish()?)
     }
 
-    /// Where the wanted nodes lie, in that order. Each must lie somewhere.
+    /// Where the wanted nodes lie, in that order: each in the newest pack that holds it.
     fn places_of(
         &self,
         wanted: &Sorted<32>,
         listed: &Listed,
     ) -> Result<Sorted<NODE_PLACE_BYTES>, CollectError> {
         let mut reads = Sorter::new(&self.spill);
-        let mut places = listed.nodes.iter()?.peekable();
+        let mut places = listed.nodes.iter()?;
+        let mut next = places.next().transpose()?;
         for address in wanted.iter()? {
             let address = address?;
-            let is_before = |place: &Result<[u8; NODE_PLACE_BYTES], VaultError>| {
-                place.as_ref().is_ok_and(|place| place[..32] < address[..])
-            };
-            while places.next_if(is_before).is_some() {}
-            let place = match places.peek() {
-                Some(Ok(place)) if place[..32] == address => *place,
-                Some(Err(_)) => match places.next() {
-                    Some(Err(error)) => return Err(error.into()),
-                    _ => unreachable!("it was peeked at"),
-                },
-                _ => {
-                    let address = Address(address);
-                    return Err(CollectError::unsafe_because(format!(
-                        "node {address}, which a backup needs, lies in no live pack"
-                    )));
-                }
+            while next.is_some_and(|place| place[..32] < address[..]) {
+                next = places.next().transpose()?;
+            }
+            let mut newest = None;
+            while next.is_some_and(|place| place[..32] == address) {
+                newest = next;
+                next = places.next().transpose()?;
+            }
+            let Some(place) = newest else {
+                let address = Address(address);
+                return Err(CollectError::unsafe_because(format!(
+                    "node {address}, which a backup needs, lies in no live pack"
+                )));
             };
             let mut read = [0; NODE_PLACE_BYTES];
             read[..PLACE_BYTES].copy_from_slice(&place[32..]);

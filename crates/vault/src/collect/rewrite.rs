@@ -1,6 +1,6 @@
 //! Rewriting packs of which little lives: the living objects are copied as they are stored into new packs,
 //! and the old ones condemned once the new one is live. The live set is conserved exactly: what is copied is
-//! compared with what lives, and what the store gives back of the new pack with what was copied.
+//! compared with what lives, and every object of the new pack is read back before anything goes.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,7 +17,9 @@ use crate::layout::PackName;
 use crate::ledger::SealedPack;
 use crate::object::{Opener, address_of};
 use crate::pack::{OBJECT_COUNT_MAX, PackEntry, PackFooter};
+use crate::progress::NoProgress;
 use crate::store::{Put, StoreError, StoreWriter};
+use crate::verify::{NoPace, VerifyMode};
 
 /// Bytes read at once.
 const READ_BYTES_MAX: u64 = 4 << 20;
@@ -327,7 +329,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Footer, sync, a look at what the store gives back, ledger, index; then the old packs go.
+    /// Footer, sync, every object read back, ledger, index; then the old packs go.
     fn end_pack(&mut self, snapshot: &CollectSnapshot, pack: NewPack) -> Result<(), Trouble> {
         let core = self.core;
         let NewPack { class, name, store_name, mut writer, footer, ids, replaces } = pack;
@@ -344,11 +346,6 @@ impl Run<'_> {
         }
         crash_point!("collect.rewrite_synced.after");
         let bytes = footer.object_bytes() + end.bytes.len() as u64;
-        let read_back = core.read_footer(&store_name, bytes)?;
-        if read_back.entries != footer.entries() {
-            let why = "a rewritten pack does not hold what was copied";
-            return Err(Trouble::Other(VaultError::bad_format("pack", why).into()));
-        }
         let sealed = SealedPack {
             number: name.number,
             incarnation: core.incarnation,
@@ -356,6 +353,11 @@ impl Run<'_> {
             object_count: footer.entries().len() as u32,
             footer_digest: end.footer_digest,
         };
+        let read_back = core.verify_pack(&sealed, VerifyMode::Deep, &NoPace, &NoProgress)?;
+        if !read_back.is_sound() {
+            let why = format!("rewritten pack {store_name} does not hold what was copied: {read_back:?}");
+            return Err(Trouble::Other(VaultError::bad_format("pack", why).into()));
+        }
         self.ledger.seal(&sealed).map_err(ledger_failed("sealing a pack"))?;
         crash_point!("collect.rewrite_sealed.after");
         let objects = footer.entries().iter().zip(&ids).map(|(entry, id)| IndexedObject {

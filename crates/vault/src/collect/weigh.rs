@@ -1,5 +1,6 @@
 //! What the live packs hold, and how much of each pack lives. An address lives when it is marked, and counts
-//! in the lowest pack that holds it; every other copy is waste.
+//! in the newest pack that holds it, where it is also read: a healed copy is newer than the damaged one. Every
+//! other copy is waste.
 
 use crate::collect::mark::Marks;
 use crate::collect::sort::{Sorted, Sorter};
@@ -196,7 +197,7 @@ impl Run<'_> {
         Ok(Weighed { weights: weights.finish()?, dead_bytes })
     }
 
-    /// Calls `found` for every marked address with the lowest pack that holds it, in the order of addresses.
+    /// Calls `found` for every marked address with the newest pack that holds it, in the order of addresses.
     pub(super) fn each_living(
         &self,
         listed: &Listed,
@@ -210,7 +211,12 @@ impl Run<'_> {
             while next.is_some_and(|object| object[..32] < address[..]) {
                 next = objects.next().transpose()?;
             }
-            let Some(object) = next.filter(|object| object[..32] == address) else {
+            let mut newest = None;
+            while let Some(object) = next.filter(|object| object[..32] == address) {
+                newest = Some(object);
+                next = objects.next().transpose()?;
+            }
+            let Some(object) = newest else {
                 let address = Address(address);
                 return Err(CollectError::unsafe_because(format!(
                     "object {address}, which a backup needs, lies in no live pack that can be read"

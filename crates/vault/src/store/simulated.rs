@@ -20,6 +20,8 @@ pub enum SimulatedFault {
     Unanswered,
     /// There is no space left; reads and deletes are not touched by this.
     Full,
+    /// It succeeds, but of the bytes that it read or appended one is another. Other calls are not touched.
+    Altered,
 }
 
 /// The store; clones share one state.
@@ -138,24 +140,35 @@ impl SimulatedStore {
     fn read<T>(
         &self,
         name: &str,
-        read: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+        read: impl FnOnce(&[u8], &Call) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         check_name(name)?;
         let mut state = self.lock();
-        state.call()?.answer()?;
+        let call = state.call()?;
         let bytes =
             state.objects.get(name).ok_or_else(|| StoreError::NotFound { name: name.to_owned() })?.clone();
         drop(state);
-        read(&bytes)
+        let read = read(&bytes, &call)?;
+        call.answer().map(|()| read)
     }
 }
 
 /// A call that will take effect; whether the caller hears of it is another matter.
 struct Call {
     is_answered: bool,
+    is_altered: bool,
 }
 
 impl Call {
+    fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle).filter(|_| self.is_altered) {
+            *byte ^= 1;
+        }
+        bytes
+    }
+
     fn answer(self) -> Result<(), StoreError> {
         match self.is_answered {
             true => Ok(()),
@@ -176,8 +189,9 @@ impl State {
             _ if self.is_unavailable => Err(unavailable()),
             Some((_, SimulatedFault::Unavailable)) => Err(unavailable()),
             Some((_, SimulatedFault::Full)) => Err(StoreError::Full),
-            Some((_, SimulatedFault::Unanswered)) => Ok(Call { is_answered: false }),
-            None => Ok(Call { is_answered: true }),
+            Some((_, SimulatedFault::Unanswered)) => Ok(Call { is_answered: false, is_altered: false }),
+            Some((_, SimulatedFault::Altered)) => Ok(Call { is_answered: true, is_altered: true }),
+            None => Ok(Call { is_answered: true, is_altered: false }),
         }
     }
 
@@ -217,22 +231,22 @@ impl ObjectStore for SimulatedStore {
     }
 
     fn get(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
-        self.read(name, |bytes| match bytes.len() as u64 > bytes_max {
+        self.read(name, |bytes, call| match bytes.len() as u64 > bytes_max {
             true => Err(StoreError::TooLong { name: name.to_owned(), bytes_max }),
-            false => Ok(bytes.to_vec()),
+            false => Ok(call.bytes(bytes)),
         })
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.read(name, |bytes| {
+        self.read(name, |bytes, call| {
             let end = offset.checked_add(length).filter(|&end| end <= bytes.len() as u64);
             let end = end.ok_or_else(|| StoreError::TooShort { name: name.to_owned() })?;
-            Ok(bytes[offset as usize..end as usize].to_vec())
+            Ok(call.bytes(&bytes[offset as usize..end as usize]))
         })
     }
 
     fn size(&self, name: &str) -> Result<u64, StoreError> {
-        self.read(name, |bytes| Ok(bytes.len() as u64))
+        self.read(name, |bytes, _| Ok(bytes.len() as u64))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -272,12 +286,13 @@ impl StoreWriter for SimulatedWriter {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut state = self.store.lock();
         self.require_alive(&state)?;
-        state.call()?.answer()?;
+        let call = state.call()?;
         if bytes.len() as u64 > state.bytes_max {
             return Err(StoreError::Full);
         }
         drop(state);
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(&call.bytes(bytes));
+        call.answer()?;
         Ok(())
     }
 
@@ -339,6 +354,8 @@ mod tests {
         store.fail_call(1, SimulatedFault::Unanswered);
         assert!(matches!(store.put_if_absent("b", b"x"), Err(StoreError::Unavailable { .. })));
         assert_eq!(store.put_if_absent("b", b"x").unwrap(), Put::Exists);
+        store.fail_call(1, SimulatedFault::Altered);
+        assert_eq!(store.get("a", 1).unwrap(), b"y");
         store.set_bytes_max(2);
         assert!(matches!(store.put_if_absent("c", b"x"), Err(StoreError::Full)));
         assert_eq!(store.get("a", 1).unwrap(), b"x");

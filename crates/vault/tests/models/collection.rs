@@ -12,7 +12,7 @@
 //! | `Expire` | retention drops a checkpoint at any time |
 //! | `Snapshot` | the roots (manifests, bases of open operations) with `commit_seq`; marking reads only what those roots hold still, so it is one action with it |
 //! | `Rewrite` | a pack's live set is copied, exactly, into a new pack |
-//! | `Condemn` | one transaction condemns packs with no marked address, no pin, not made by an operation open at the snapshot or after it; of duplicates the copy in the lowest pack is kept. Deletion follows and changes nothing that anyone may look at: nobody relies on a condemned pack, which is the property |
+//! | `Condemn` | one transaction condemns packs with no marked address, no pin, not made by an operation open at the snapshot or after it; of duplicates the copy in the newest pack of the snapshot is kept. Deletion follows and changes nothing that anyone may look at: nobody relies on a condemned pack, which is the property |
 //! | `Pause` | the collector sleeps over its lease; another starts; the first wakes with an old fencing number |
 //!
 //! `commit_seq` is only ever compared with a snapshot's, so a run keeps the outcome (`old_packs`, `ended_operations`)
@@ -191,9 +191,10 @@ impl World {
         self.packs.len() - 1
     }
 
-    /// Which copy of a chunk counts: that in the lowest live pack.
-    fn lowest_pack(&self, chunk: usize) -> Option<usize> {
-        self.live_packs().find(|(_, pack)| has(pack.chunks, chunk)).map(|(number, _)| number)
+    /// Which copy of a chunk counts: that in the newest live pack of the snapshot.
+    fn newest_pack(&self, run: &Run, chunk: usize) -> Option<usize> {
+        let judged = self.live_packs().filter(|(number, _)| has(run.old_packs, *number));
+        judged.filter(|(_, pack)| has(pack.chunks, chunk)).map(|(number, _)| number).last()
     }
 
     fn run(&mut self, lease: Lease) -> &mut Option<Run> {
@@ -374,7 +375,7 @@ impl Collection {
             Fault::AnyOtherCopy => {
                 world.live_packs().any(|(other, pack)| other != number && has(pack.chunks, chunk))
             }
-            _ => world.lowest_pack(chunk) != Some(number),
+            _ => world.newest_pack(run, chunk) != Some(number),
         })
     }
 }

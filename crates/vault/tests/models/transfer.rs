@@ -268,12 +268,12 @@ impl Destination {
         base | other | replica
     }
 
-    /// One collection from snapshot to deletion. Of duplicates the copy in the lowest pack is kept.
+    /// One collection from snapshot to deletion. Of duplicates the copy in the newest pack is kept.
     fn collect(&mut self, fault: Fault) {
         let marked = self.marked(fault);
         let held = self.transfer.as_ref().map_or(0, |transfer| transfer.pins | transfer.packs);
         let mut kept: Set = 0;
-        for number in 0..self.packs.len() {
+        for number in (0..self.packs.len()).rev() {
             let needed = self.packs[number] & marked & !kept;
             if needed == 0 && held & 1 << number == 0 {
                 self.packs[number] = 0;

@@ -21,7 +21,7 @@ use vault::keys::{DomainKeys, Secret};
 use vault::ledger::MemoryLedger;
 use vault::manifest::Description;
 use vault::progress::NoProgress;
-use vault::restore::VolumeWriter;
+use vault::restore::{VerifyLevel, VolumeWriter};
 use vault::seams::{Entropy, FixedClock, SeededEntropy};
 use vault::signed::Signers;
 use vault::store::{ObjectStore, SimulatedStore};
@@ -186,6 +186,16 @@ pub(crate) fn restore(
     let disk = Disk::filled(size, 0xee);
     vault.restore_volume(manifest, &format!("disk-{index}"), &disk, &NoProgress)?;
     Ok(disk)
+}
+
+/// The item is whole, and its first disk comes back byte for byte.
+pub(crate) fn check_item(region: &Region, manifest: ManifestDigest, disk: &Disk, when: &str) {
+    let vault = region.open();
+    vault
+        .verify_item(manifest, VerifyLevel::Opened, &NoProgress)
+        .unwrap_or_else(|error| panic!("{when}: {error}"));
+    let restored = restore(&vault, manifest, 0, disk.size()).unwrap();
+    assert!(restored.bytes() == disk.bytes(), "{when}: other bytes came back");
 }
 
 const BLOCK: u64 = 4096;
