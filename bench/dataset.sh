@@ -24,62 +24,37 @@ files_root=${DATASET_FILES:-/usr}
 seed_version=1
 
 [ "$(cat "$directory/complete" 2>/dev/null)" = "$seed_version" ] && exit 0
+if [ -e "$directory" ] && [ ! -e "$directory/begun" ] && [ -n "$(ls -A "$directory")" ]; then
+    echo "dataset: $directory holds something else; name a new or empty directory" >&2
+    exit 2
+fi
 rm -rf "$directory"
 mkdir -p "$directory"/{1,2,3,work}
+touch "$directory/begun"
 [ -x "${SWEEP:-}" ] || (cd "$repository" && cargo build --locked --quiet --release -p vault --example sweep)
 sweep=${SWEEP:-$target/release/examples/sweep}
 
-# Groups of 64 neighbouring files, spread over the whole tree until the size is reached: directories stay together.
-choose_files() {
-    find "$files_root" -xdev -type f -readable -size -33554432c -printf '%s\t%P\n' 2>/dev/null | sort -t "$(printf '\t')" -k 2 |
-        awk -F '\t' -v want="$(($1 << 20))" '
-            { size[NR] = $1; name[NR] = $2; total += $1 }
-            END {
-                stride = int(total / want); if (stride < 1) stride = 1
-                for (i = 1; i <= NR; i++) {
-                    if (int((i - 1) / 64) % stride == 0 && sum < want) { sum += size[i]; print name[i] }
-                }
-            }'
-}
-
-# A fixed identity, hash seed and clock make the same file system on every run. The clock has to be set inode by inode.
-make_file_system() {
-    local image=$1 tree=$2 mib=$3 inodes free
-    truncate -s "${mib}M" "$image"
-    export E2FSPROGS_FAKE_TIME=1700000000
-    mkfs.ext4 -q -F -N 262144 -U 6f1d2c1e-0000-4000-8000-000000000001 \
-        -E hash_seed=6f1d2c1e-0000-4000-8000-000000000002,lazy_itable_init=0,root_owner=0:0 -d "$tree" "$image"
-    inodes=$(debugfs -R 'show_super_stats -h' "$image" 2>/dev/null | awk -F ': *' '$1 == "Inode count" { print $2 }')
-    free=$(debugfs -R 'show_super_stats -h' "$image" 2>/dev/null | awk -F ': *' '$1 == "Free inodes" { print $2 }')
-    awk -v last=$((inodes - free)) 'BEGIN {
-        split("atime ctime mtime crtime", times)
-        for (inode = 11; inode <= last; inode++) for (i in times) {
-            print "set_inode_field <" inode "> " times[i] " @1700000000"
-            print "set_inode_field <" inode "> " times[i] "_extra 0"
-        }
-        for (i in times) print "set_inode_field <2> " times[i] " @1700000000\nset_inode_field <2> " times[i] "_extra 0"
-    }' | debugfs -w -f /dev/stdin "$image" >/dev/null 2>&1
-}
+. "$repository/bench/disks.bash"
 
 copy_files() { tar -C "$files_root" -c -T "$1" | tar -C "$2" -x; }
 
 echo "dataset: system disk" >&2
 tree=$directory/work/tree
 mkdir -p "$tree/media" "$tree/log"
-choose_files 1344 >"$directory/work/system.files"
+choose_files "$files_root" 1344 | cut -f 2 >"$directory/work/system.files"
 copy_files "$directory/work/system.files" "$tree"
 for number in 1 2; do "$sweep" noise "$tree/media/$number" 64; done
 for number in 1 2 3 4 5; do "$sweep" log "$tree/log/system-$number.log" 32; done
-make_file_system "$directory/1/system.raw" "$tree" 4096
+make_file_system "$directory/1/system.raw" "$tree" 4096 -N 262144
 rm -rf "$tree"
 
 echo "dataset: data disk" >&2
 mkdir -p "$tree/media" "$tree/log"
-choose_files 512 >"$directory/work/data.files"
+choose_files "$files_root" 512 | cut -f 2 >"$directory/work/data.files"
 copy_files "$directory/work/data.files" "$tree"
 for number in 3 4; do "$sweep" noise "$tree/media/$number" 32; done
 "$sweep" log "$tree/log/data.log" 32
-make_file_system "$directory/1/data.raw" "$tree" 1024
+make_file_system "$directory/1/data.raw" "$tree" 1024 -N 262144
 rm -rf "$tree"
 truncate -s 4096M "$directory/1/data.raw"
 "$sweep" database "$directory/work/pages" 640

@@ -29,17 +29,7 @@ impl Catalog {
     /// Makes a project. `IdTaken` or `NameTaken` when there is one.
     pub async fn create_project(&self, project: &Project) -> Result<(), CatalogError> {
         let mut tx = self.write("creating a project").await?;
-        let inserted = tx
-            .execute(
-                "INSERT INTO projects (id, name, enabled, created_at) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT DO NOTHING",
-                values![&project.id, &project.name, project.enabled, project.created_at],
-            )
-            .await?;
-        if inserted == 0 {
-            let same = tx.first("SELECT id FROM projects WHERE id = $1", values![&project.id]).await?;
-            return Err(taken("project", same.is_some(), &project.id.to_string(), &project.name).into());
-        }
+        insert_project(&mut tx, project).await?;
         note_change(&mut tx, StateSubject::Project, &project.id, &project.id, project.created_at).await?;
         tx.commit().await
     }
@@ -248,6 +238,22 @@ impl Catalog {
         tx.commit().await?;
         Ok(gone)
     }
+}
+
+/// Inserts a project. `IdTaken` or `NameTaken` when there is one.
+pub(crate) async fn insert_project(tx: &mut Tx, project: &Project) -> Result<(), CatalogError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO projects (id, name, enabled, created_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+            values![&project.id, &project.name, project.enabled, project.created_at],
+        )
+        .await?;
+    if inserted == 0 {
+        let same = tx.first("SELECT id FROM projects WHERE id = $1", values![&project.id]).await?;
+        return Err(taken("project", same.is_some(), &project.id.to_string(), &project.name).into());
+    }
+    Ok(())
 }
 
 /// A project.

@@ -13,6 +13,7 @@ use model::time::Timestamp;
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::grants::insert_grant;
+use crate::identity::insert_project;
 use crate::items::insert_item;
 use crate::jobs::{JobKind, NewJob, enqueue};
 use crate::packs::SealedPack;
@@ -21,7 +22,7 @@ use crate::publishing::insert_replica_checkpoint;
 use crate::replicas::{Replica, insert_replica};
 use crate::servers::insert_server;
 use crate::value::values;
-use crate::vaults::{NewVault, VaultKind};
+use crate::vaults::{NewVault, insert_vault};
 
 /// The region as its new life begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,19 +111,10 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Writes a project. `IdTaken` or `NameTaken` when there is one.
+    /// Writes a project; conflicts as of [`Catalog::create_project`].
     pub async fn rebuild_project(&self, project: &Project) -> Result<(), CatalogError> {
         let mut tx = self.write("rebuilding a project").await?;
-        let inserted = tx
-            .execute(
-                "INSERT INTO projects (id, name, enabled, created_at) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT DO NOTHING",
-                values![&project.id, &project.name, project.enabled, project.created_at],
-            )
-            .await?;
-        if inserted == 0 {
-            return Err(Conflict::NameTaken { what: "project", name: project.name.clone() }.into());
-        }
+        insert_project(&mut tx, project).await?;
         tx.commit().await
     }
 
@@ -151,28 +143,9 @@ impl Catalog {
     pub async fn rebuild_vault(&self, rebuilt: &RebuiltVault, now: Timestamp) -> Result<(), CatalogError> {
         let mut tx = self.write("rebuilding a vault").await?;
         let vault = &rebuilt.vault;
-        let kind = if vault.source.is_some() { VaultKind::Replica } else { VaultKind::Primary };
         // One count for each pack, and one for the end of the operation that stands for their makers.
         let commit_seq = rebuilt.packs.len() as u64 + 1;
-        let inserted = tx
-            .execute(
-                "INSERT INTO vaults (id, domain, kind, project_id, source_region, source_project_id, \
-                 commit_seq, history_seq, last_pack, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9) \
-                 ON CONFLICT DO NOTHING",
-                values![
-                    vault.id,
-                    vault.domain,
-                    kind.word(),
-                    &vault.project_id,
-                    vault.source.as_ref().map(|source| &source.region),
-                    vault.source.as_ref().map(|source| &source.project_id),
-                    commit_seq,
-                    rebuilt.last_pack,
-                    rebuilt.created_at
-                ],
-            )
-            .await?;
-        if inserted == 0 {
+        if !insert_vault(&mut tx, vault, commit_seq, rebuilt.last_pack, rebuilt.created_at).await? {
             return Err(Conflict::DomainBound.into());
         }
         tx.execute(

@@ -55,6 +55,12 @@ pub struct NewVault {
     pub source: Option<VaultSource>,
 }
 
+impl NewVault {
+    fn kind(&self) -> VaultKind {
+        if self.source.is_some() { VaultKind::Replica } else { VaultKind::Primary }
+    }
+}
+
 /// A vault as the catalog holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultRow {
@@ -91,23 +97,8 @@ impl Catalog {
     /// another owner or source.
     pub async fn ensure_vault(&self, vault: &NewVault, now: Timestamp) -> Result<VaultRow, CatalogError> {
         let mut tx = self.write("making a vault exist").await?;
-        let kind = if vault.source.is_some() { VaultKind::Replica } else { VaultKind::Primary };
-        tx.execute(
-            "INSERT INTO vaults (id, domain, kind, project_id, source_region, source_project_id, \
-             commit_seq, last_pack, history_seq, created_at) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7) \
-             ON CONFLICT DO NOTHING",
-            values![
-                vault.id,
-                vault.domain,
-                kind.word(),
-                &vault.project_id,
-                vault.source.as_ref().map(|source| &source.region),
-                vault.source.as_ref().map(|source| &source.project_id),
-                now
-            ],
-        )
-        .await?;
-        let found = match kind {
+        insert_vault(&mut tx, vault, 0, 0, now).await?;
+        let found = match vault.kind() {
             VaultKind::Primary => primary_vault(&mut tx, &vault.project_id).await?,
             VaultKind::Replica => read_vault(&mut tx, vault.id).await?,
         };
@@ -115,7 +106,7 @@ impl Catalog {
         let is_same = found.domain == vault.domain
             && found.project_id == vault.project_id
             && found.source == vault.source;
-        if kind == VaultKind::Replica && !is_same {
+        if found.kind == VaultKind::Replica && !is_same {
             return Err(Conflict::DomainBound.into());
         }
         tx.commit().await?;
@@ -158,6 +149,35 @@ impl Catalog {
             .await?;
         rows.iter().map(vault_of_row).collect()
     }
+}
+
+/// Inserts a vault that has counted so far; false when its id, domain or place is taken.
+pub(crate) async fn insert_vault(
+    tx: &mut Tx,
+    vault: &NewVault,
+    commit_seq: u64,
+    last_pack: u64,
+    created_at: Timestamp,
+) -> Result<bool, CatalogError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO vaults (id, domain, kind, project_id, source_region, source_project_id, \
+             commit_seq, last_pack, history_seq, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9) \
+             ON CONFLICT DO NOTHING",
+            values![
+                vault.id,
+                vault.domain,
+                vault.kind().word(),
+                &vault.project_id,
+                vault.source.as_ref().map(|source| &source.region),
+                vault.source.as_ref().map(|source| &source.project_id),
+                commit_seq,
+                last_pack,
+                created_at
+            ],
+        )
+        .await?;
+    Ok(inserted > 0)
 }
 
 /// Reads a vault and keeps everybody else from publishing, pinning and condemning in it.

@@ -26,6 +26,7 @@ use crate::Control;
 use crate::access::Caller;
 use crate::error::Error;
 use crate::leases::LeaseProgress;
+use crate::ledger::sealed_row;
 
 /// How long a collection that nothing but a person can mend waits before it looks again, in seconds.
 const UNSAFE_WAIT_SECONDS: i64 = 3600;
@@ -313,13 +314,6 @@ impl CollectLedger for CatalogCollector {
     }
 
     fn seal(&self, sealed: &SealedPack) -> Result<u64, LedgerError> {
-        let row = catalog::SealedPack {
-            number: sealed.number.0,
-            incarnation: sealed.incarnation.0,
-            bytes: sealed.bytes,
-            object_count: sealed.object_count,
-            footer_digest: sealed.footer_digest,
-        };
-        self.ask(self.catalog.seal_pack(self.operation, &row))
+        self.ask(self.catalog.seal_pack(self.operation, &sealed_row(sealed)))
     }
 }

@@ -35,13 +35,7 @@ impl PackLedger for CatalogLedger {
     }
 
     fn seal(&self, operation: OperationId, sealed: &SealedPack) -> Result<u64, LedgerError> {
-        let row = catalog::SealedPack {
-            number: sealed.number.0,
-            incarnation: sealed.incarnation.0,
-            bytes: sealed.bytes,
-            object_count: sealed.object_count,
-            footer_digest: sealed.footer_digest,
-        };
+        let row = sealed_row(sealed);
         let done = self.runtime.block_on(self.catalog.seal_pack(operation_id(operation), &row));
         done.map_err(|error| refused(error, sealed.number))
     }
@@ -85,6 +79,17 @@ impl CatalogLedger {
             commit_seq: row.commit_seq,
             is_live: row.is_live,
         }
+    }
+}
+
+/// A sealed pack as the catalog holds it.
+pub(crate) fn sealed_row(sealed: &SealedPack) -> catalog::SealedPack {
+    catalog::SealedPack {
+        number: sealed.number.0,
+        incarnation: sealed.incarnation.0,
+        bytes: sealed.bytes,
+        object_count: sealed.object_count,
+        footer_digest: sealed.footer_digest,
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn stop_writing_when_rolled_back(parts: &Parts) -> Result<(), E
     let Some(found) = found else { return Ok(()) };
     let reason = format!(
         "the catalog was rolled back: the store holds {found}, which the catalog does not know of; put the \
-         newest catalog back, or make one from the store with: antipode rebuild"
+         newest catalog back, or make one from the store with: antipode rebuild --from-store"
     );
     error!(%reason, "writing is blocked; reads and restores go on");
     parts.catalog.block_writes(&reason).await?;

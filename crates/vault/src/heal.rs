@@ -90,7 +90,7 @@ impl Vault {
     ) -> Result<Quarantined, VaultError> {
         let begun = Operation::begin(&self.core, operation, std::iter::empty())?;
         let mut quarantined = Quarantined::default();
-        if let Some(footer) = self.readable_footer(pack)? {
+        if let Ok(footer) = self.core.sound_footer(pack)? {
             let mut packer = Packer::inline(begun.operation);
             self.copy_sound(pack, &footer, &mut packer, &mut quarantined)?;
             packer.flush()?;
@@ -158,11 +158,6 @@ impl Vault {
             }
         }
         Ok(None)
-    }
-
-    /// The list of a damaged pack, if it can still be believed.
-    fn readable_footer(&self, pack: &SealedPack) -> Result<Option<ReadFooter>, VaultError> {
-        Ok(self.core.sound_footer(pack)?.ok())
     }
 
     fn copy_sound(

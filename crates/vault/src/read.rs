@@ -12,9 +12,9 @@ use crate::store::StoreError;
 use crate::vault::Core;
 
 /// Bytes between two objects that are read along rather than skipped.
-const GAP_BYTES_MAX: u64 = 32 << 10;
+pub(crate) const GAP_BYTES_MAX: u64 = 32 << 10;
 /// Longest single read.
-const RUN_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const RUN_BYTES_MAX: u64 = 4 << 20;
 /// How often objects are looked for whose pack was taken away between finding and reading them.
 const FETCH_TRIES: u32 = 3;
 

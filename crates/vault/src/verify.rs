@@ -12,11 +12,9 @@ use crate::ledger::SealedPack;
 use crate::object::{Expected, Header, Opener, address_of};
 use crate::pack::{PackEntry, ReadFooter, read_footer_of};
 use crate::progress::{Progress, Step};
+use crate::read::RUN_BYTES_MAX;
 use crate::store::StoreError;
 use crate::vault::{Core, Vault};
-
-/// Longest single read.
-const RUN_BYTES_MAX: u64 = 4 << 20;
 
 /// How far a verification goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@ use catalog::{
 use model::checkpoint::ItemState;
 use model::ids::CheckpointItemId;
 
-use super::transfers::{deliver, here, new_replica, offer, prepare};
+use super::transfers::{deliver, here, offer, offer_again, prepare, reborn_replica};
 use super::world::{
     VAULT, World, at, checkpoint_id, item_id, manifest_of, operation_id, other_project, project,
 };
@@ -158,21 +158,10 @@ pub(crate) async fn a_replica_that_came_again_is_not_had_back(world: &World) {
     assert_eq!(catalog.replica(item_id(101)).await.unwrap().unwrap().state, ReplicaState::Live);
 
     drop_replica(world, item_id(101)).await;
-    let mut again = offer(1, 9);
-    again.key.generation = 2;
-    again.operation_id = operation_id(50);
-    catalog.open_transfer(&again, at(400)).await.unwrap();
+    catalog.open_transfer(&offer_again(), at(400)).await.unwrap();
     let refused = catalog.undo_deletion(&here(), item_id(101), at(401)).await;
     assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::ReplicaReplaced))), "{refused:?}");
-    let mut reborn = new_replica(1, 9, 0);
-    reborn.key.generation = 2;
-    reborn.item.id = item_id(150);
-    reborn.item.volumes.clear();
-    reborn.item.operation_id = operation_id(50);
-    if let Some(origin) = &mut reborn.item.origin {
-        origin.generation = 2;
-    }
-    catalog.publish_replica(&reborn, at(402)).await.unwrap();
+    catalog.publish_replica(&reborn_replica(), at(402)).await.unwrap();
     let refused = catalog.undo_deletion(&here(), item_id(101), at(403)).await;
     assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::ReplicaReplaced))), "{refused:?}");
     // The two have one manifest: it stays while one of them needs it.

@@ -62,6 +62,27 @@ fn replica_checkpoint(n: u8) -> Checkpoint {
     Checkpoint { id: checkpoint_id(n), project_id: here(), ..checkpoint(n, None) }
 }
 
+/// Item 1 offered once more after its replica was deleted.
+pub(super) fn offer_again() -> TransferOffer {
+    let mut again = offer(1, 9);
+    again.key.generation = 2;
+    again.operation_id = operation_id(50);
+    again
+}
+
+/// What [`offer_again`] brings.
+pub(super) fn reborn_replica() -> NewReplica {
+    let mut reborn = new_replica(1, 9, 0);
+    reborn.key.generation = 2;
+    reborn.item.id = item_id(150);
+    reborn.item.volumes.clear();
+    reborn.item.operation_id = operation_id(50);
+    if let Some(origin) = &mut reborn.item.origin {
+        origin.generation = 2;
+    }
+    reborn
+}
+
 /// Item `n` of the source becomes item `100 + n` in checkpoint 200.
 pub(super) fn new_replica(n: u8, attempt: u64, head_counter: u64) -> NewReplica {
     let checkpoint = replica_checkpoint(200);
@@ -284,19 +305,8 @@ pub(crate) async fn a_deleted_replica_leaves_a_tombstone(world: &World) {
     let late = catalog.open_transfer(&offer(1, 9), at(102)).await.unwrap();
     assert!(matches!(late, OpenedTransfer::Complete { item_id: id, .. } if id == item_id(101)));
 
-    let mut again = offer(1, 9);
-    again.key.generation = 2;
-    again.operation_id = operation_id(50);
-    catalog.open_transfer(&again, at(103)).await.unwrap();
-    let mut reborn = new_replica(1, 9, 0);
-    reborn.key.generation = 2;
-    reborn.item.id = item_id(150);
-    reborn.item.volumes.clear();
-    reborn.item.operation_id = operation_id(50);
-    if let Some(origin) = &mut reborn.item.origin {
-        origin.generation = 2;
-    }
-    catalog.publish_replica(&reborn, at(104)).await.unwrap();
+    catalog.open_transfer(&offer_again(), at(103)).await.unwrap();
+    catalog.publish_replica(&reborn_replica(), at(104)).await.unwrap();
     catalog.checkpoint(&here(), checkpoint_id(200)).await.unwrap();
 }
 

@@ -10,7 +10,6 @@ use vault::error::VaultError;
 use vault::ids::{ItemId, ManifestDigest, VaultId};
 use vault::keys::DomainKeys;
 use vault::layout::{self, PackName};
-use vault::ledger::SealedPack;
 use vault::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestFields};
 use vault::progress::NoProgress;
 use vault::rebuild::{BareStore, FoundVault, LeftOut};
@@ -21,6 +20,7 @@ use vault::vault::Vault;
 use super::{Found, RebuildProgress, RebuildWatch, Rebuilt, kept};
 use crate::arrivals::publish::{Contents, contents_of};
 use crate::error::Error;
+use crate::ledger::sealed_row;
 use crate::vaults::load_keys;
 use crate::{Control, Parts, blocking};
 
@@ -380,7 +380,7 @@ impl VaultReader<'_> {
                 }
                 Ok(pack) => {
                     progress.done_bytes += pack.bytes;
-                    packs.insert(pack.number.0, row_of(&pack));
+                    packs.insert(pack.number.0, sealed_row(&pack));
                 }
                 Err(error) => left_out.push(error),
             }
@@ -388,16 +388,6 @@ impl VaultReader<'_> {
             self.watch.tell(progress);
         }
         Ok(packs.into_values().collect())
-    }
-}
-
-fn row_of(pack: &SealedPack) -> catalog::SealedPack {
-    catalog::SealedPack {
-        number: pack.number.0,
-        incarnation: pack.incarnation.0,
-        bytes: pack.bytes,
-        object_count: pack.object_count,
-        footer_digest: pack.footer_digest,
     }
 }
 

@@ -2,8 +2,8 @@
 //! back (`docs/rfd/0005-rebuild-from-the-store.md`).
 //!
 //! It fills an empty catalog that nobody serves yet, in a new life: projects, servers, policies from the
-//! newest revision of their state objects; packs from their footers; items from manifests that nothing
-//! says were deleted. What gives power over data does not come back by itself: users not at all, grants
+//! newest revision of their state objects; packs from their footers; items from manifests, deleted ones
+//! in the quarantine that their deletion gave them. What gives power over data does not come back by itself: users not at all, grants
 //! revoked, peers unconfirmed. Expiry and collection stay frozen until an operator lifts that by name.
 
 mod held;

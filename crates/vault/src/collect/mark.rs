@@ -11,15 +11,12 @@ use crate::error::VaultError;
 use crate::ids::Address;
 use crate::layout::PackName;
 use crate::object::{Expected, Opener};
+use crate::read::{GAP_BYTES_MAX, RUN_BYTES_MAX};
 use crate::store::StoreError;
 use crate::vault::Vault;
 
 /// The highest level of a tree.
 const LEVEL_MAX: u8 = 6;
-/// Bytes of nodes read at once.
-const READ_BYTES_MAX: u64 = 4 << 20;
-/// Bytes between two nodes that are read along rather than skipped.
-const GAP_BYTES_MAX: u64 = 32 << 10;
 const LEAF_ENTRY_BYTES: usize = 52;
 /// Pack, offset and length.
 const PLACE_BYTES: usize = PACK_KEY_BYTES + 12;
@@ -170,7 +167,7 @@ fn belongs_to(group: &[ReadRecord], read: &ReadRecord) -> bool {
     let (first, last, next) = (ReadPlace::of(first), ReadPlace::of(last), ReadPlace::of(read));
     next.pack == first.pack
         && next.offset <= last.offset + last.length + GAP_BYTES_MAX
-        && next.offset + next.length - first.offset <= READ_BYTES_MAX
+        && next.offset + next.length - first.offset <= RUN_BYTES_MAX
 }
 
 /// Reads nodes of one level.

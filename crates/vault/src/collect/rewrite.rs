@@ -18,13 +18,9 @@ use crate::ledger::SealedPack;
 use crate::object::{Opener, address_of};
 use crate::pack::{OBJECT_COUNT_MAX, PackEntry, PackFooter};
 use crate::progress::NoProgress;
+use crate::read::{GAP_BYTES_MAX, RUN_BYTES_MAX};
 use crate::store::{Put, StoreError, StoreWriter};
 use crate::verify::{NoPace, VerifyMode};
-
-/// Bytes read at once.
-const READ_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of dead objects read along rather than skipped.
-const GAP_BYTES_MAX: u64 = 32 << 10;
 
 /// What must not be mixed in one pack: nodes and chunks, and, because the index knows one epoch a pack, chunks
 /// whose dedup ids belong to several epochs.
@@ -302,7 +298,7 @@ impl Run<'_> {
             let mut end = first.end();
             let is_near = |(entry, _): &&(PackEntry, Option<DedupId>)| {
                 let is_near =
-                    entry.offset <= end + GAP_BYTES_MAX && entry.end() - first.offset <= READ_BYTES_MAX;
+                    entry.offset <= end + GAP_BYTES_MAX && entry.end() - first.offset <= RUN_BYTES_MAX;
                 end = end.max(entry.end());
                 is_near
             };

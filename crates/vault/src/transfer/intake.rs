@@ -13,11 +13,9 @@ use crate::object::Header;
 use crate::operation::Operation;
 use crate::pack::PackEntry;
 use crate::packer::{Batch, Packer};
+use crate::read::RUN_BYTES_MAX;
 use crate::store::StoreError;
 use crate::transfer::Asked;
-
-/// Bytes of received nodes read at once when an arrival is resumed.
-const READ_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) struct Intake {
     pub(super) operation: Arc<Operation>,
@@ -119,7 +117,7 @@ fn received_before(operation: &Operation) -> Result<(HashMap<Address, u8>, u64),
         let entries: Vec<&PackEntry> = footer.entries.iter().filter(is_node).collect();
         let mut rest = &entries[..];
         while let Some(first) = rest.first() {
-            let near = rest.iter().take_while(|entry| entry.end() - first.offset <= READ_BYTES_MAX).count();
+            let near = rest.iter().take_while(|entry| entry.end() - first.offset <= RUN_BYTES_MAX).count();
             let (group, behind) = rest.split_at(near.max(1));
             rest = behind;
             let end = group.last().map_or(first.end(), |last| last.end());
