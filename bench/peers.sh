@@ -56,7 +56,9 @@ by_cargo bupstash bupstash
 if [ ! -x "$directory/borg/bin/borg" ]; then
     python3 -m venv "$directory/borg"
     pip="nice $directory/borg/bin/pip install --quiet"
-    $pip --pre 'borgbackup>=2.0.0b1' >"$directory/borg-2.log" 2>&1 || $pip 'borgbackup<2' >"$directory/borg-1.log" 2>&1 ||
+    # Of the betas, b19 is the newest that builds against the OpenSSL of Debian 12.
+    $pip --pre 'borgbackup>=2.0.0b1' >"$directory/borg-2.log" 2>&1 || $pip 'borgbackup==2.0.0b19' >>"$directory/borg-2.log" 2>&1 ||
+        $pip 'borgbackup<2' >"$directory/borg-1.log" 2>&1 ||
         missing borg "see $directory/borg-1.log"
 fi
 

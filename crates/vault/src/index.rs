@@ -39,7 +39,7 @@ pub struct IndexIdentity {
 pub struct IndexSettings {
     /// Blocks kept in memory.
     pub cache_bytes: u64,
-    /// Rows gathered in memory before they are written out; up to eight times this is in use.
+    /// Rows gathered in memory before they are written out; up to ten times this is in use.
     pub gather_bytes: u64,
     /// Keeps the index in memory only, without bound: for simulations.
     pub is_in_memory: bool,
@@ -47,7 +47,7 @@ pub struct IndexSettings {
 
 impl Default for IndexSettings {
     fn default() -> IndexSettings {
-        IndexSettings { cache_bytes: 16 << 20, gather_bytes: 4 << 20, is_in_memory: false }
+        IndexSettings { cache_bytes: 16 << 20, gather_bytes: 8 << 20, is_in_memory: false }
     }
 }
 

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use fjall::compaction::Leveled;
+use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
 use super::IndexSettings;
@@ -48,6 +50,18 @@ pub(super) enum Tables {
     Memory(RwLock<[MemoryTable; NAMES.len()]>),
 }
 
+/// Keys are random and most look-ups miss: so every filter is cut into pieces of which one is read, and the
+/// first level is small enough that merging into it does not rewrite it ten times over.
+fn options(settings: &IndexSettings) -> KeyspaceCreateOptions {
+    let levels = Leveled::default().with_table_target_size(2 * settings.gather_bytes);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(settings.gather_bytes)
+        .compaction_strategy(Arc::new(levels))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0))))
+}
+
 impl Tables {
     /// Tables that are gone with the process.
     pub(super) fn in_memory() -> Tables {
@@ -58,12 +72,10 @@ impl Tables {
     pub(super) fn open(folder: &Path, settings: &IndexSettings) -> fjall::Result<Tables> {
         use std::os::unix::fs::DirBuilderExt;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let builder = Database::builder(folder).cache_size(settings.cache_bytes).worker_threads(1);
+        // Two threads: rows are written out while tables are merged, or writers wait for a merge.
+        let builder = Database::builder(folder).cache_size(settings.cache_bytes).worker_threads(2);
         let database: Database = builder.max_journaling_size(64 << 20).max_cached_files(Some(128)).open()?;
-        let keyspace = |name: &&str| {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(settings.gather_bytes);
-            database.keyspace(name, options)
-        };
+        let keyspace = |name: &&str| database.keyspace(name, || options(settings));
         let keyspaces = NAMES.iter().map(keyspace).collect::<fjall::Result<Vec<Keyspace>>>()?;
         Ok(Tables::Disk { database, keyspaces })
     }
