@@ -6,7 +6,7 @@
 //! it says, and a hit counts only once the ledger has pinned the pack. Which packs are live is kept
 //! beside the entries: an entry that points into a condemned pack is as good as absent.
 //!
-//! Memory is bounded by [`IndexSettings`] plus one bit for each pack; disk by about 130 bytes for
+//! Memory is bounded by [`IndexSettings`] plus one bit for each pack; disk by about 160 bytes for
 //! each chunk that this vault made and 60 for each other object.
 
 mod live;
