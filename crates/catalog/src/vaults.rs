@@ -106,7 +106,7 @@ impl Catalog {
         let is_same = found.domain == vault.domain
             && found.project_id == vault.project_id
             && found.source == vault.source;
-        if found.kind == VaultKind::Replica && !is_same {
+        if vault.kind() == VaultKind::Replica && !is_same {
             return Err(Conflict::DomainBound.into());
         }
         tx.commit().await?;

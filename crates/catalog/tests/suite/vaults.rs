@@ -53,8 +53,15 @@ pub(crate) async fn a_replica_vault_is_bound_to_its_source(world: &World) {
         let result = catalog.ensure_vault(&refused, at(3)).await;
         assert!(matches!(result, Err(CatalogError::Conflict(Conflict::DomainBound))), "{refused:?}");
     }
+    let primary = NewVault { id: [4; 16], domain: [4; 16], project_id: project(), source: None };
+    catalog.ensure_vault(&primary, at(4)).await.unwrap();
+    for domain in [[4; 16], [5; 16]] {
+        let in_its_place = NewVault { id: [4; 16], domain, ..vault.clone() };
+        let result = catalog.ensure_vault(&in_its_place, at(5)).await;
+        assert!(matches!(result, Err(CatalogError::Conflict(Conflict::DomainBound))), "{in_its_place:?}");
+    }
     let second = NewVault { id: [3; 16], project_id: other_project(), ..vault };
-    catalog.ensure_vault(&second, at(4)).await.unwrap();
+    catalog.ensure_vault(&second, at(6)).await.unwrap();
 }
 
 pub(crate) async fn pack_numbers_are_never_given_twice(world: &World) {

@@ -3,8 +3,9 @@
 //!
 //! It fills an empty catalog that nobody serves yet, in a new life: projects, servers, policies from the
 //! newest revision of their state objects; packs from their footers; items from manifests, deleted ones
-//! in the quarantine that their deletion gave them. What gives power over data does not come back by itself: users not at all, grants
-//! revoked, peers unconfirmed. Expiry and collection stay frozen until an operator lifts that by name.
+//! in the quarantine that their deletion gave them. What gives power over data does not come back by itself:
+//! users not at all, grants revoked, peers unconfirmed. Expiry and collection stay frozen until an operator
+//! lifts that by name.
 
 mod held;
 mod recorded;
