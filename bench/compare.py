@@ -210,7 +210,7 @@ def measure_region(places, region):
     figures["restore s of processor"] = region.cpu_seconds() - cpu
     figures["restore MiB of memory"] = region.peak_mib()
     check_restored(places.targets / "system.raw", places)
-    figures["listing"] = region.list_items()
+    figures["listing"] = region.list_items(limit=50)
     return figures
 
 

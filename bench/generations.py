@@ -5,7 +5,8 @@
 
 One disk of 1 GiB, 256 MiB of it pages that compress to a half. Each generation writes 64 pages of 4 KiB anew, most of
 them in a twentieth of the disk, and is backed up by reading the whole disk. The first figure is the median of generations
-2 to 6, the last that of the five last ones; each of these is restored as well, whole, and compared. Standard library only.
+2 to 16, the last that of the fifteen last ones; each of these is restored as well, whole, and compared, and a page of two
+items is listed. Standard library only.
 """
 
 import argparse
@@ -23,7 +24,7 @@ PAGE = 4096
 WRITTEN_PAGES = 65536
 DISK_BYTES = 1 << 30
 CHANGED_PAGES = 64
-SAMPLES = 5
+SAMPLES = 15
 MIB = 1 << 20
 
 
@@ -46,12 +47,7 @@ def change_disk(path, numbers):
             disk.write(page(numbers))
 
 
-def measure(region, places, generations):
-    numbers = random.Random(3)
-    source, target = places["sources"] / "disk.raw", places["targets"] / "disk.raw"
-    make_disk(source, numbers)
-    with open(target, "wb") as disk:
-        disk.truncate(DISK_BYTES)
+def measure(region, source, target, numbers, generations):
     steps = ("backup", "restore", "listing")
     young, old = ({step: [] for step in steps} for _ in range(2))
     region.back_up()
@@ -63,7 +59,7 @@ def measure(region, places, generations):
                 figures["backup"].append(seconds)
                 figures["restore"].append(region.restore(item))
                 subprocess.run(["cmp", source, target], check=True)
-                figures["listing"].append(region.list_items())
+                figures["listing"].append(region.list_items(limit=2))
         if generation % 100 == 0:
             print(f"generation {generation}: {seconds:.3f} s, {folder_bytes(region.store) / MIB:.0f} MiB stored, "
                   f"{region.peak_mib():.0f} MiB of memory", file=sys.stderr, flush=True)
@@ -82,10 +78,15 @@ def main():
     places = {name: work / name for name in ("sources", "targets")}
     for folder in places.values():
         folder.mkdir(parents=True)
+    source, target = (places[name] / "disk.raw" for name in ("sources", "targets"))
+    numbers = random.Random(3)
+    make_disk(source, numbers)
+    with open(target, "wb") as disk:
+        disk.truncate(DISK_BYTES)
     region = Region(str(pathlib.Path(arguments.antipode).resolve()), work / "run", places["sources"],
                     places["targets"], ["disk"])
     try:
-        young, old = measure(region, places, arguments.generations)
+        young, old = measure(region, source, target, numbers, arguments.generations)
     finally:
         region.stop()
     if arguments.output:

@@ -138,10 +138,10 @@ class Region:
         self._wait(f"/antipode/v1/restores/{restore}", "restore", "success", ["fail"])
         return time.perf_counter() - start
 
-    def list_items(self):
-        """Lists a page of items; returns the seconds."""
+    def list_items(self, limit):
+        """Lists a page of so many items; returns the seconds."""
         start = time.perf_counter()
-        self.call("GET", f"/v1/{self.project}/checkpoint_items?limit=50")
+        self.call("GET", f"/v1/{self.project}/checkpoint_items?limit={limit}")
         return time.perf_counter() - start
 
     def peak_mib(self):
