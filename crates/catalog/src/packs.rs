@@ -210,6 +210,34 @@ impl Catalog {
         end_operation_if_open(&mut tx, operation).await?;
         tx.commit().await
     }
+
+    /// Ends the open operations that no backup, transfer or collection will take up again: healings and copies
+    /// that died with their process, whose packs would otherwise stay for ever. Answers how many. For the start
+    /// of a process; one that is still at work elsewhere is refused its next step and begins anew. While writing
+    /// is blocked nothing is ended.
+    pub async fn end_forgotten_operations(&self) -> Result<u64, CatalogError> {
+        let mut tx = self.write("ending forgotten operations").await?;
+        match require_unblocked(&mut tx).await {
+            Err(CatalogError::Conflict(Conflict::Blocked { .. })) => return Ok(0),
+            unblocked => unblocked?,
+        }
+        let rows = tx
+            .all(
+                "SELECT id FROM operations WHERE is_open = 1 \
+                 AND id NOT IN (SELECT operation_id FROM checkpoint_items \
+                 WHERE state IN ('waiting_protect', 'protecting')) \
+                 AND id NOT IN (SELECT operation_id FROM transfers WHERE is_open = 1) \
+                 AND id NOT IN (SELECT operation_id FROM collections WHERE operation_id IS NOT NULL) \
+                 ORDER BY id",
+                values![],
+            )
+            .await?;
+        for row in &rows {
+            end_operation_if_open(&mut tx, row.id("id")?).await?;
+        }
+        tx.commit().await?;
+        Ok(rows.len() as u64)
+    }
 }
 
 /// Begins or resumes an operation inside a transaction that has locked its vault.

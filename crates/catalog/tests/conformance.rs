@@ -127,6 +127,7 @@ conformance! {
         collections_are_due_when_something_changed;
     transfers:
         a_transfer_opens_resumes_and_completes
+        only_what_nothing_takes_up_again_is_forgotten
         refusals_come_in_order_and_change_nothing
         an_older_attempt_can_do_nothing
         publishing_is_all_or_nothing

@@ -130,6 +130,10 @@ impl Control {
     /// and signs nothing.
     pub async fn open_without(parts: Parts, troubles: KeyTroubles) -> Result<Control, Error> {
         rollback::stop_writing_when_rolled_back(&parts).await?;
+        let ended_count = parts.catalog.end_forgotten_operations().await?;
+        if ended_count > 0 {
+            tracing::info!(ended_count, "ended operations that died with an earlier process");
+        }
         let peers = PeerTable::load(&parts.catalog).await?;
         let inner = Inner {
             vaults: Vaults::default(),

@@ -11,7 +11,6 @@ use model::ids::{CheckpointItemId, OperationId};
 use model::time::Timestamp;
 use tokio::runtime::Handle;
 use tracing::{error, info, warn};
-use vault::codec::Encoder;
 use vault::crash_point;
 use vault::error::VaultError;
 use vault::heal::{DamageLedger, ObjectSource};
@@ -180,7 +179,6 @@ impl Control {
     /// did it died before.
     async fn follow_up(&self) -> Result<(), Error> {
         for (vault_id, number) in self.catalog().packs_to_follow_up().await? {
-            self.catalog().end_operation(copying_operation(vault_id, number)).await?;
             self.heal_items(vault_id, &[]).await?;
             self.catalog().note_pack_followed_up(vault_id, number, self.now()).await?;
         }
@@ -188,11 +186,13 @@ impl Control {
     }
 
     async fn set_aside(&self, vault: &Vault, vault_id: [u8; 16], pack: SealedPack) -> Result<(), Error> {
-        let operation = copying_operation(vault_id, pack.number.0);
+        let operation = OperationId::from_entropy(self.entropy_bytes());
         let ledger = CatalogDamage { control: self.clone(), vault_id, runtime: Handle::current() };
         let vault = vault.clone();
         let aside = move || vault.quarantine_pack(&pack, vault::ids::OperationId(operation.bytes()), &ledger);
-        blocking(aside).await??;
+        let set_aside = blocking(aside).await?;
+        self.catalog().end_operation(operation).await?;
+        set_aside?;
         Ok(())
     }
 
@@ -285,16 +285,6 @@ impl Control {
             brought.absent_count
         )))
     }
-}
-
-/// The operation that copies what is sound of a pack: the same one after a crash.
-fn copying_operation(vault_id: [u8; 16], number: u64) -> OperationId {
-    let mut encoder = Encoder::new();
-    encoder.fixed(&vault_id).u64(number);
-    let digest = vault::keys::derive("antipode v1 quarantine operation", encoder.as_slice());
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    OperationId::from_entropy(id)
 }
 
 fn sealed(turn: &PackToVerify) -> SealedPack {

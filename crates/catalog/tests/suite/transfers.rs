@@ -1,8 +1,8 @@
 //! Incoming transfers, publishing and heads.
 
 use catalog::{
-    CatalogError, Conflict, JobKind, NewRegion, NewReplica, NewVault, OpenedTransfer, ReplicaState,
-    TransferKey, TransferOffer, VaultSource,
+    CatalogError, Conflict, JobKind, NewOperation, NewRegion, NewReplica, NewVault, OpenedTransfer,
+    ReplicaState, TransferKey, TransferOffer, VaultSource,
 };
 use model::checkpoint::{Checkpoint, CheckpointItem, ItemState, Origin};
 use model::grant::{Grant, Level, Mode};
@@ -258,6 +258,32 @@ pub(crate) async fn publishing_is_all_or_nothing(world: &World) {
     let lease = world.claim(JobKind::Verify, at(5)).await.unwrap().lease;
     catalog.finish_verification(&lease, item_id(101), Level::Opened, at(6)).await.unwrap();
     assert_eq!(catalog.replica(item_id(101)).await.unwrap().unwrap().level, Level::Opened);
+}
+
+pub(crate) async fn only_what_nothing_takes_up_again_is_forgotten(world: &World) {
+    let catalog = &world.catalog;
+    prepare(world).await;
+    let policy = world.policy(1, &["s1"]).await;
+    let running = world.begin_run(&policy, 1).await[0].operation_id;
+    let lease = world.collect_lease(VAULT).await;
+    catalog.open_transfer(&offer(1, 1), at(2)).await.unwrap();
+    catalog.begin_collection(&lease, VAULT, operation_id(200), at(1)).await.unwrap();
+    for id in [running, operation_id(90)] {
+        let operation = NewOperation { id, vault_id: VAULT, base_manifest: None };
+        catalog.begin_operation(&operation, at(2)).await.unwrap();
+    }
+    let open = catalog.open_operation_count(VAULT).await.unwrap();
+    catalog.block_writes("rolled back").await.unwrap();
+    assert_eq!(catalog.end_forgotten_operations().await.unwrap(), 0, "a rolled-back catalog is left alone");
+    catalog.unblock_writes().await.unwrap();
+    assert_eq!(catalog.end_forgotten_operations().await.unwrap(), 1);
+    assert_eq!(catalog.end_forgotten_operations().await.unwrap(), 0);
+    assert_eq!(catalog.open_operation_count(VAULT).await.unwrap(), open - 1);
+    catalog.reserve_pack(running).await.unwrap();
+    catalog.reserve_pack(operation_id(200)).await.unwrap();
+    catalog.reserve_pack(operation_id(1)).await.unwrap();
+    let refused = catalog.reserve_pack(operation_id(90)).await;
+    assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::OperationNotOpen))), "{refused:?}");
 }
 
 pub(crate) async fn a_head_cannot_overtake_a_receipt(world: &World) {

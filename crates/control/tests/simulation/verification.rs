@@ -149,6 +149,9 @@ fn damage_is_found_shown_and_healed_wherever_the_region_dies() {
         assert!(healed.damaged.is_empty(), "{point:?}: {healed:?}");
         assert_eq!(world.items(Side::A, &[ItemState::Error]).len(), 0, "{point:?}");
         assert_eq!(world.items(Side::A, &[ItemState::Available]).len(), available, "{point:?}");
+        let catalog = &world.region(Side::A).catalog;
+        let open = world.runtime.block_on(catalog.open_operation_count(vault_of(&world, Side::A)));
+        assert_eq!(open.unwrap(), 0, "{point:?}: an operation that died keeps its packs for ever");
         check_backups(&mut world, Side::A);
     }
 }
