@@ -81,7 +81,9 @@ def test_programs():
 def running(program, profile="default"):
     """The command that runs one program of OWN_SUITES."""
     if has_nextest():
-        return ["cargo", "nextest", "run", "--locked", "--workspace", "--profile", profile,
+        # A long run shows what it does; a short one only what failed.
+        shown = ["--no-capture"] if profile == "long" else []
+        return ["cargo", "nextest", "run", "--locked", "--workspace", "--profile", profile, *shown,
                 "--test", program]
     return ["cargo", "test", "--locked", "--workspace", "--test", program, "--", "--nocapture"]
 
@@ -256,6 +258,8 @@ def main():
         sys.exit(__doc__)
     if shutil.which("cargo") is None:
         sys.exit("cargo is not on the path")
+    # Whoever ends us ends the suite too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     suites = suites_of(sys.argv[1])
     say(f"{sys.argv[1]}: {len(suites)} suites, {sum(s.budget_minutes for s in suites):g} minutes at most")
     sys.exit(0 if report(run_all(suites)) else 1)
