@@ -30,7 +30,7 @@ const ROOMS: &[(&[&str], &[&str])] = &[
     (&["antipode", "control"], &["getrandom"]),
     (&["antipode"], &["axum", "tower", "hyper", "hyper-util", "http-body-util", "reqwest"]),
     (&["antipode"], &["rustls", "tokio-rustls", "rcgen"]),
-    (&["antipode"], &["serde", "serde_json", "toml"]),
+    (&["antipode"], &["serde", "serde_json", "toml", "utoipa", "utoipa-axum"]),
     (&["antipode"], &["clap", "indicatif", "comfy-table", "tracing-subscriber"]),
     (&["antipode"], &["qrcode", "rpassword"]),
     (&["control", "vault"], &["argon2"]),

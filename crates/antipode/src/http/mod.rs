@@ -1,5 +1,6 @@
 //! The API: every route is one line below, so this file is the table of contents. Handlers extract,
-//! call one method of `control` and convert; [`error`] alone knows how a refusal looks.
+//! call one method of `control` and convert; [`error`] alone knows how a refusal looks. The router and the
+//! document at `/openapi.json` are made from the same lines ([`openapi`]).
 
 mod antipode;
 mod csbs;
@@ -7,6 +8,7 @@ pub mod error;
 mod health;
 mod identity;
 pub mod listener;
+mod openapi;
 mod page;
 mod reader;
 mod request;
@@ -15,15 +17,16 @@ mod request_id;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use control::Control;
+use utoipa_axum::routes;
 use vault::seams::Entropy;
 
 use crate::http::antipode::{backups, grants, progress, quarantine, regions, servers, vaults};
 use crate::http::csbs::{checkpoints, items, policies, records, replication, restores};
 use crate::http::error::ApiError;
 use crate::http::identity::{discovery, projects, tokens, users};
+use crate::http::openapi::Routes;
 
 /// What the API must know that `control` does not.
 pub struct Site {
@@ -73,79 +76,83 @@ impl FromRef<Api> for Limits {
 pub fn router(control: Control, site: Site) -> Router {
     let site = Arc::new(site);
     let names = middleware::from_fn_with_state(site.clone(), request_id::name_request);
-    Router::new()
-        .route("/", get(discovery::services))
-        .nest("/v1/{project_id}", csbs())
-        .nest("/antipode/v1", own())
-        .nest("/identity", identity())
-        .route("/identity/", get(discovery::versions))
-        .route("/identity/v3/", get(discovery::version))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/version", get(health::version))
+    routes()
+        .into_router()
         .fallback(async || ApiError::no_route())
         .method_not_allowed_fallback(async || ApiError::no_method())
         .with_state(Api { control, site })
         .layer(names)
 }
 
+/// Every route there is, with its description.
+fn routes() -> Routes {
+    Routes::new()
+        .at("/", routes!(discovery::services))
+        .under("/v1/{project_id}", csbs())
+        .under("/antipode/v1", own())
+        .under("/identity/v3", identity())
+        .at_slashed("/identity", routes!(discovery::versions))
+        .at_slashed("/identity/v3", routes!(discovery::version))
+        .at("/openapi.json", routes!(openapi::show))
+        .at("/healthz", routes!(health::alive))
+        .at("/readyz", routes!(health::ready))
+        .at("/version", routes!(health::version))
+}
+
 /// CSBS v1, after `/v1/{project_id}`.
-fn csbs() -> Router<Api> {
-    Router::new()
-        .route("/policies", get(policies::list).post(policies::create))
-        .route("/policies/{policy_id}", get(policies::show).put(policies::update).delete(policies::delete))
-        .route("/providers/{provider_id}/resources/{resource_id}/action", post(checkpoints::protect))
-        .route("/providers/{provider_id}/checkpoints", post(checkpoints::run_policy))
-        .route("/providers/{provider_id}/checkpoints/replicate", post(replication::replicate))
-        .route("/providers/{provider_id}/checkpoints/{checkpoint_id}", delete(checkpoints::delete))
-        .route(
+fn csbs() -> Routes {
+    Routes::new()
+        .at("/policies", routes!(policies::list, policies::create))
+        .at("/policies/{policy_id}", routes!(policies::show, policies::update, policies::delete))
+        .at("/providers/{provider_id}/resources/{resource_id}/action", routes!(checkpoints::protect))
+        .at("/providers/{provider_id}/checkpoints", routes!(checkpoints::run_policy))
+        .at("/providers/{provider_id}/checkpoints/replicate", routes!(replication::replicate))
+        .at("/providers/{provider_id}/checkpoints/{checkpoint_id}", routes!(checkpoints::delete))
+        .at(
             "/providers/{provider_id}/checkpoint_items/{checkpoint_item_id}/replicate",
-            post(replication::replicate_item),
+            routes!(replication::replicate_item),
         )
-        .route("/checkpoint_items", get(items::list))
-        .route("/checkpoint_items/count", get(items::count))
-        .route("/checkpoint_items/{checkpoint_item_id}", get(items::show))
-        .route("/restores", post(restores::create))
-        .route("/replication_capabilities", get(replication::capabilities))
-        .route("/replication_records", get(records::list))
-        .route("/replication_records/{replication_record_id}", get(records::show))
+        .at("/checkpoint_items", routes!(items::list))
+        .at("/checkpoint_items/count", routes!(items::count))
+        .at("/checkpoint_items/{checkpoint_item_id}", routes!(items::show))
+        .at("/restores", routes!(restores::create))
+        .at("/replication_capabilities", routes!(replication::capabilities))
+        .at("/replication_records", routes!(records::list))
+        .at("/replication_records/{replication_record_id}", routes!(records::show))
 }
 
 /// Our own surface, after `/antipode/v1`.
-fn own() -> Router<Api> {
-    Router::new()
-        .route("/servers", get(servers::list).post(servers::create))
-        .route("/servers/{server_id}", get(servers::show).delete(servers::delete))
-        .route("/servers/{server_id}/backups", post(backups::create))
-        .route("/grants", get(grants::list).post(grants::create))
-        .route("/grants/{grant_id}", delete(grants::revoke))
-        .route("/region", get(regions::show))
-        .route("/region/unfreeze", post(regions::unfreeze))
-        .route("/regions", get(regions::list))
-        .route("/regions/invitations", post(regions::invite))
-        .route("/regions/accept", post(regions::accept))
-        .route("/regions/{region_name}/confirm", post(regions::confirm))
-        .route("/projects", get(projects::list).post(projects::create))
-        .route("/checkpoint_items/{checkpoint_item_id}", get(progress::item))
-        .route("/replication_records/{replication_record_id}", get(progress::record))
-        .route("/quarantine", get(quarantine::list))
-        .route("/quarantine/{checkpoint_item_id}/undelete", post(quarantine::undelete))
-        .route("/vaults", get(vaults::list))
-        .route("/vaults/{vault_id}/collect", post(vaults::collect))
-        .route("/restores", get(progress::restores))
-        .route("/restores/{restore_id}", get(progress::restore))
+fn own() -> Routes {
+    Routes::new()
+        .at("/servers", routes!(servers::list, servers::create))
+        .at("/servers/{server_id}", routes!(servers::show, servers::delete))
+        .at("/servers/{server_id}/backups", routes!(backups::create))
+        .at("/grants", routes!(grants::list, grants::create))
+        .at("/grants/{grant_id}", routes!(grants::revoke))
+        .at("/region", routes!(regions::show))
+        .at("/region/unfreeze", routes!(regions::unfreeze))
+        .at("/regions", routes!(regions::list))
+        .at("/regions/invitations", routes!(regions::invite))
+        .at("/regions/accept", routes!(regions::accept))
+        .at("/regions/{region_name}/confirm", routes!(regions::confirm))
+        .at("/checkpoint_items/{checkpoint_item_id}", routes!(progress::item))
+        .at("/replication_records/{replication_record_id}", routes!(progress::record))
+        .at("/quarantine", routes!(quarantine::list))
+        .at("/quarantine/{checkpoint_item_id}/undelete", routes!(quarantine::undelete))
+        .at("/vaults", routes!(vaults::list))
+        .at("/vaults/{vault_id}/collect", routes!(vaults::collect))
+        .at("/restores", routes!(progress::restores))
+        .at("/restores/{restore_id}", routes!(progress::restore))
 }
 
-/// The Keystone v3 subset, after `/identity`.
-fn identity() -> Router<Api> {
-    Router::new()
-        .route("/", get(discovery::versions))
-        .route("/v3", get(discovery::version))
-        .route("/v3/auth/tokens", post(tokens::create).get(tokens::validate).delete(tokens::revoke))
-        .route("/v3/auth/catalog", get(tokens::catalog))
-        .route("/v3/auth/projects", get(projects::mine))
-        .route("/v3/projects", get(projects::list).post(projects::create))
-        .route("/v3/users", get(users::list).post(users::create))
-        .route("/v3/projects/{project_id}/users/{user_id}/roles/{role}", put(users::assign))
-        .route("/v3/system/users/{user_id}/roles/{role}", put(users::assign_in_region))
+/// The Keystone v3 subset, after `/identity/v3`.
+fn identity() -> Routes {
+    Routes::new()
+        .at("/auth/tokens", routes!(tokens::create, tokens::validate, tokens::revoke))
+        .at("/auth/catalog", routes!(tokens::catalog))
+        .at("/auth/projects", routes!(projects::mine))
+        .at("/projects", routes!(projects::list, projects::create))
+        .at("/users", routes!(users::list, users::create))
+        .at("/projects/{project_id}/users/{user_id}/roles/{role}", routes!(users::assign))
+        .at("/system/users/{user_id}/roles/{role}", routes!(users::assign_in_region))
 }

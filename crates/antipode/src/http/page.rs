@@ -3,6 +3,7 @@
 
 use control::page::{Direction, Page, PageOf, Sort};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::request::Query;
@@ -13,10 +14,10 @@ const PAGE_ROWS_MAX: u32 = 1000;
 const SORT_CHARACTERS_MAX: usize = 255;
 
 /// The `…_links` of a list: one link while there is more, else none.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Links(Vec<Link>);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Link {
     rel: &'static str,
     href: String,

@@ -7,7 +7,7 @@ use crate::support::{Client, NOBODY, PROVIDER, World};
 
 /// The least that a caller must be to get past the door of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Least {
+pub(crate) enum Least {
     Reader,
     Member,
     Admin,
@@ -15,7 +15,7 @@ enum Least {
 }
 
 /// Method, path (`{p}` is the project), and who gets past the door.
-fn routes() -> Vec<(Method, String, Least)> {
+pub(crate) fn routes() -> Vec<(Method, String, Least)> {
     use Least::{Admin, Member, Operator, Reader};
     let provider = format!("/v1/{{p}}/providers/{PROVIDER}");
     let rows = [
@@ -51,7 +51,6 @@ fn routes() -> Vec<(Method, String, Least)> {
         (Method::POST, "/antipode/v1/regions/invitations".to_owned(), Operator),
         (Method::POST, "/antipode/v1/regions/accept".to_owned(), Operator),
         (Method::POST, "/antipode/v1/regions/x/confirm".to_owned(), Operator),
-        (Method::GET, "/antipode/v1/projects".to_owned(), Operator),
         (Method::GET, format!("/antipode/v1/checkpoint_items/{NOBODY}"), Reader),
         (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}"), Reader),
         (Method::GET, "/antipode/v1/restores".to_owned(), Reader),
@@ -66,6 +65,8 @@ fn routes() -> Vec<(Method, String, Least)> {
         (Method::POST, "/identity/v3/users".to_owned(), Operator),
         (Method::PUT, format!("/identity/v3/projects/x/users/{NOBODY}/roles/member"), Operator),
         (Method::PUT, format!("/identity/v3/system/users/{NOBODY}/roles/operator"), Operator),
+        (Method::GET, "/identity/v3/auth/tokens".to_owned(), Reader),
+        (Method::DELETE, "/identity/v3/auth/tokens".to_owned(), Reader),
         (Method::GET, "/identity/v3/auth/projects".to_owned(), Reader),
         (Method::GET, "/identity/v3/auth/catalog".to_owned(), Reader),
     ];

@@ -8,6 +8,7 @@ mod access;
 mod backups;
 mod command_line;
 mod identity;
+mod openapi;
 mod own;
 mod policies;
 mod restores;

@@ -10,20 +10,26 @@ use control::checkpoints::ProtectOrder;
 use model::ids::ResourceId;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::requests::BackupRequest;
 use crate::http::error::{OwnError, under};
+use crate::http::openapi::refusals::WriteRefusals;
+use crate::http::openapi::schema::Id;
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{Body, LoggedIn, PathParams};
 
 /// `{"backup": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BackupAnswer {
     backup: BackupBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct BackupBody {
+    #[schema(value_type = Id)]
     checkpoint_id: String,
+    #[schema(value_type = Id)]
     checkpoint_item_id: String,
 }
 
@@ -68,7 +74,20 @@ fn read_extent(field: Field<'_>) -> Reading<(u64, u64)> {
     Ok((count("offset")?, count("length")?))
 }
 
-/// `POST /antipode/v1/servers/{server_id}/backups`
+/// Backs up one server now, reading only what a change tracker names
+#[utoipa::path(
+    post,
+    path = "/servers/{server_id}/backups",
+    operation_id = "backUpServer",
+    tag = "backups",
+    request_body = BackupRequest,
+    responses(
+        (status = 202, description = "The backup that was begun.", body = BackupAnswer, links(
+            ("item" = (operation_id = "showItemProgress", parameters(("checkpoint_item_id" = "$response.body#/backup/checkpoint_item_id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,

@@ -9,36 +9,52 @@ use model::grant::{Grant, Mode};
 use model::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::requests::GrantRequest;
 use crate::http::csbs::Nothing;
 use crate::http::error::{OwnError, under};
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
+use crate::http::openapi::schema::{ForeignId, Id, ModeWord, Moment, RegionText};
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{Body, LoggedIn, PathParams};
 
 /// One grant.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GrantBody {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = RegionText)]
     source_region: String,
+    #[schema(value_type = ForeignId)]
     source_project_id: String,
+    /// This region.
+    #[schema(value_type = RegionText)]
     destination_region: String,
+    #[schema(value_type = ForeignId)]
     destination_project_id: String,
+    #[schema(value_type = ModeWord)]
     mode: &'static str,
+    /// How many bytes its replicas may occupy; null for no limit.
     bytes_max: Option<u64>,
+    /// For how many days a replica is kept at least.
     keep_days_min: u32,
+    #[schema(value_type = Moment)]
     created_at: String,
+    #[schema(value_type = Option<Moment>)]
     expires_at: Option<String>,
+    #[schema(value_type = Option<Moment>)]
     revoked_at: Option<String>,
 }
 
 /// `{"grant": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GrantAnswer {
     grant: GrantBody,
 }
 
 /// `{"grants": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GrantsAnswer {
     grants: Vec<GrantBody>,
 }
@@ -91,7 +107,20 @@ fn read_moment(field: &Field<'_>) -> Reading<Timestamp> {
     Timestamp::parse(field.text()?).ok_or_else(|| field.refused("must be a time such as 2026-11-23T01:02:03"))
 }
 
-/// `POST /antipode/v1/grants`
+/// Lets a project of another region bring replicas into the token's project
+#[utoipa::path(
+    post,
+    path = "/grants",
+    operation_id = "createGrant",
+    tag = "grants",
+    request_body = GrantRequest,
+    responses(
+        (status = 201, description = "The grant.", body = GrantAnswer, links(
+            ("revoke" = (operation_id = "revokeGrant", parameters(("grant_id" = "$response.body#/grant/id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -102,7 +131,17 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(GrantAnswer { grant: grant.into() })))
 }
 
-/// `GET /antipode/v1/grants`
+/// Lists the grants of the token's project
+#[utoipa::path(
+    get,
+    path = "/grants",
+    operation_id = "listGrants",
+    tag = "grants",
+    responses(
+        (status = 200, description = "All of them.", body = GrantsAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -111,7 +150,17 @@ pub(crate) async fn list(
     Ok(Json(GrantsAnswer { grants: grants.into_iter().map(GrantBody::from).collect() }))
 }
 
-/// `DELETE /antipode/v1/grants/{grant_id}`: nothing arrives under it any more; what arrived stays
+/// Revokes a grant: nothing arrives under it any more; what arrived stays
+#[utoipa::path(
+    delete,
+    path = "/grants/{grant_id}",
+    operation_id = "revokeGrant",
+    tag = "grants",
+    responses(
+        (status = 200, description = "It is revoked.", body = Nothing),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn revoke(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,

@@ -6,5 +6,6 @@ pub(crate) mod grants;
 pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod regions;
+mod requests;
 pub(crate) mod servers;
 pub(crate) mod vaults;

@@ -10,11 +10,15 @@ use control::page::RestoreSort;
 use model::replication::ReplicationRecord;
 use model::restore::Restore;
 use serde::Serialize;
+use utoipa::ToSchema;
 use vault::ids::to_hex;
 
 use crate::http::Site;
 use crate::http::csbs::restores::RestoreBody;
 use crate::http::error::OwnError;
+use crate::http::openapi::parameters::{PageQuery, RestoreOrder};
+use crate::http::openapi::refusals::ReadRefusals;
+use crate::http::openapi::schema::{ForeignId, Id, ItemStatus, Moment, RegionText};
 use crate::http::page::{Links, read_page};
 use crate::http::request::{LoggedIn, PathParams, Query};
 
@@ -22,75 +26,103 @@ use crate::http::request::{LoggedIn, PathParams, Query};
 const SORT_KEYS: [(&str, RestoreSort); 2] = [("created_at", RestoreSort::CreatedAt), ("id", RestoreSort::Id)];
 
 /// One item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ItemProgress {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = Id)]
     checkpoint_id: String,
     resource_name: String,
+    #[schema(value_type = ItemStatus)]
     status: &'static str,
+    /// How far the reading is.
     progress_bytes: u64,
+    /// The size of its disks.
     logical_bytes: u64,
+    /// What it added to the vault.
     added_bytes: u64,
+    /// Empty when all is well.
     fail_reason: String,
 }
 
 /// `{"checkpoint_item": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ItemProgressAnswer {
     checkpoint_item: ItemProgress,
 }
 
 /// One replication record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordProgress {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = Id)]
     checkpoint_item_id: String,
+    #[schema(value_type = RegionText)]
     destination_region: String,
+    #[schema(value_type = ForeignId)]
     destination_project_id: String,
+    /// `waiting`, `copying`, `verifying`, `publishing`, `done`, `failed`, `skipped`, `cancelled` or `lost`.
+    #[schema(pattern = "^(waiting|copying|verifying|publishing|done|failed|skipped|cancelled|lost)$")]
     state: &'static str,
+    /// What has to be sent, as far as is known.
     planned_bytes: u64,
+    /// What was sent.
     sent_bytes: u64,
+    /// Of that, for the second time.
     resent_bytes: u64,
+    /// What the destination had already.
     skipped_bytes: u64,
+    /// How often it was begun.
     attempts: u32,
+    /// Not before this moment is it tried again.
+    #[schema(value_type = Moment)]
     try_at: String,
+    /// Empty unless something stopped it.
     reason_code: String,
+    /// Why it waits or failed.
     reason: String,
     has_receipt: bool,
     /// The destination's signed receipt, as hex, for whoever wants to check it.
     receipt: Option<String>,
+    #[schema(value_type = Moment)]
     created_at: String,
+    #[schema(value_type = Moment)]
     updated_at: String,
 }
 
 /// `{"replication_record": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordProgressAnswer {
     replication_record: RecordProgress,
 }
 
 /// One restore: the inherited body, and bytes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RestoreProgress {
     total_bytes: u64,
     done_bytes: u64,
+    /// Why it failed; empty otherwise.
     reason: String,
+    #[schema(value_type = Moment)]
     created_at: String,
+    #[schema(value_type = Moment)]
     updated_at: String,
     #[serde(flatten)]
     restore: RestoreBody,
 }
 
 /// `{"restore": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RestoreProgressAnswer {
     restore: RestoreProgress,
 }
 
 /// `{"restores": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RestoresAnswer {
     restores: Vec<RestoreProgress>,
+    /// Only while there is more.
     #[serde(skip_serializing_if = "Links::is_empty")]
     restores_links: Links,
 }
@@ -147,7 +179,17 @@ impl From<Restore> for RestoreProgress {
     }
 }
 
-/// `GET /antipode/v1/checkpoint_items/{checkpoint_item_id}`
+/// Shows how far a backup is, in bytes
+#[utoipa::path(
+    get,
+    path = "/checkpoint_items/{checkpoint_item_id}",
+    operation_id = "showItemProgress",
+    tag = "backups",
+    responses(
+        (status = 200, description = "The backup's progress.", body = ItemProgressAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn item(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -157,7 +199,17 @@ pub(crate) async fn item(
     Ok(Json(ItemProgressAnswer { checkpoint_item: view.into() }))
 }
 
-/// `GET /antipode/v1/replication_records/{replication_record_id}`
+/// Shows how far a replication is, in bytes, and its receipt
+#[utoipa::path(
+    get,
+    path = "/replication_records/{replication_record_id}",
+    operation_id = "showRecordProgress",
+    tag = "replication",
+    responses(
+        (status = 200, description = "The replication's progress.", body = RecordProgressAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn record(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -167,7 +219,17 @@ pub(crate) async fn record(
     Ok(Json(RecordProgressAnswer { replication_record: record.into() }))
 }
 
-/// `GET /antipode/v1/restores/{restore_id}`
+/// Shows a restore and how far it is
+#[utoipa::path(
+    get,
+    path = "/restores/{restore_id}",
+    operation_id = "showRestore",
+    tag = "restores",
+    responses(
+        (status = 200, description = "The restore.", body = RestoreProgressAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn restore(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -177,7 +239,20 @@ pub(crate) async fn restore(
     Ok(Json(RestoreProgressAnswer { restore: restore.into() }))
 }
 
-/// `GET /antipode/v1/restores`
+/// Lists restores
+#[utoipa::path(
+    get,
+    path = "/restores",
+    operation_id = "listRestores",
+    tag = "restores",
+    params(RestoreOrder, PageQuery),
+    responses(
+        (status = 200, description = "A page of restores, the newest first.", body = RestoresAnswer, links(
+            ("show" = (operation_id = "showRestore", parameters(("restore_id" = "$response.body#/restores/0/id"))))
+        )),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn restores(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,

@@ -7,47 +7,63 @@ use axum::extract::State;
 use control::Control;
 use control::quarantine::QuarantinedItem;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::Site;
 use crate::http::error::OwnError;
+use crate::http::openapi::parameters::MarkerQuery;
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
+use crate::http::openapi::schema::{ForeignId, Id, ItemStatus, Moment};
 use crate::http::page::Links;
 use crate::http::request::{LoggedIn, PathParams, Query};
 
 /// One deleted item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QuarantinedBody {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = Id)]
     checkpoint_id: String,
     name: String,
+    #[schema(value_type = ForeignId)]
     resource_id: String,
     resource_name: String,
     is_replica: bool,
+    /// The size of its disks.
     logical_bytes: u64,
+    #[schema(value_type = Moment)]
     created_at: String,
+    #[schema(value_type = Moment)]
     deleted_at: String,
     /// It can be had back until then for certain, and afterwards until a collection has purged it.
+    #[schema(value_type = Moment)]
     purge_after: String,
 }
 
 /// `{"quarantined_items": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QuarantinedAnswer {
     quarantined_items: Vec<QuarantinedBody>,
+    /// Only while there is more.
     #[serde(skip_serializing_if = "Links::is_empty")]
     quarantined_items_links: Links,
 }
 
 /// The item that is back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UndeletedBody)]
 pub(crate) struct BackBody {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = Id)]
     checkpoint_id: String,
     name: String,
+    #[schema(value_type = ItemStatus)]
     status: &'static str,
 }
 
 /// `{"checkpoint_item": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BackAnswer {
     checkpoint_item: BackBody,
 }
@@ -69,7 +85,20 @@ impl From<QuarantinedItem> for QuarantinedBody {
     }
 }
 
-/// `GET /antipode/v1/quarantine?marker=…`: soonest end first
+/// Lists deleted and expired backups that can still be had back
+#[utoipa::path(
+    get,
+    path = "/quarantine",
+    operation_id = "listQuarantine",
+    tag = "quarantine",
+    params(MarkerQuery),
+    responses(
+        (status = 200, description = "A page of them, the soonest end first.", body = QuarantinedAnswer, links(
+            ("undelete" = (operation_id = "undeleteItem", parameters(("checkpoint_item_id" = "$response.body#/quarantined_items/0/id"))))
+        )),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
@@ -84,7 +113,17 @@ pub(crate) async fn list(
     Ok(Json(QuarantinedAnswer { quarantined_items, quarantined_items_links }))
 }
 
-/// `POST /antipode/v1/quarantine/{checkpoint_item_id}/undelete`
+/// Takes a backup out of quarantine
+#[utoipa::path(
+    post,
+    path = "/quarantine/{checkpoint_item_id}/undelete",
+    operation_id = "undeleteItem",
+    tag = "quarantine",
+    responses(
+        (status = 200, description = "The backup that is back.", body = BackAnswer),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn undelete(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,

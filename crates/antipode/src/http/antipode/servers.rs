@@ -13,10 +13,15 @@ use model::ids::ResourceId;
 use model::server::{Server, Volume, VolumeFormat};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::requests::ServerRequest;
 use crate::http::Site;
 use crate::http::csbs::Nothing;
 use crate::http::error::{OwnError, under};
+use crate::http::openapi::parameters::{PageQuery, ServerFilters};
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
+use crate::http::openapi::schema::{ForeignId, Moment};
 use crate::http::page::{Links, read_page};
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{Body, LoggedIn, PathParams, Query};
@@ -26,36 +31,45 @@ const SORT_KEYS: [(&str, ServerSort); 3] =
     [("created_at", ServerSort::CreatedAt), ("name", ServerSort::Name), ("id", ServerSort::Id)];
 
 /// One server.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ServerBody {
+    #[schema(value_type = ForeignId)]
     id: String,
+    #[schema(value_type = ForeignId)]
     project_id: String,
     name: String,
+    #[schema(value_type = Moment)]
     created_at: String,
     volumes: Vec<VolumeBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct VolumeBody {
+    #[schema(value_type = ForeignId)]
     id: String,
     name: String,
+    /// Always `raw`.
     format: &'static str,
     size_bytes: u64,
+    /// Whether the server starts from it.
     bootable: bool,
+    /// Where it lies. Only the operator sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     path: Option<String>,
 }
 
 /// `{"server": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ServerAnswer {
     server: ServerBody,
 }
 
 /// `{"servers": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ServersAnswer {
     servers: Vec<ServerBody>,
+    /// Only while there is more.
     #[serde(skip_serializing_if = "Links::is_empty")]
     servers_links: Links,
 }
@@ -116,7 +130,22 @@ fn read_volume(field: Field<'_>) -> Reading<NewVolume> {
     })
 }
 
-/// `POST /antipode/v1/servers`
+/// Registers a server with its volumes
+#[utoipa::path(
+    post,
+    path = "/servers",
+    operation_id = "registerServer",
+    tag = "servers",
+    request_body = ServerRequest,
+    responses(
+        (status = 201, description = "The server as its operator sees it.", body = ServerAnswer, links(
+            ("show" = (operation_id = "showServer", parameters(("server_id" = "$response.body#/server/id")))),
+            ("protect" = (operation_id = "protectServer", parameters(("resource_id" = "$response.body#/server/id")))),
+            ("remove" = (operation_id = "removeServer", parameters(("server_id" = "$response.body#/server/id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -127,7 +156,23 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(ServerAnswer { server: ServerBody::for_operator(server) })))
 }
 
-/// `GET /antipode/v1/servers`: those of the token's project; with `all=true` those of the region
+/// Lists servers
+#[utoipa::path(
+    get,
+    path = "/servers",
+    operation_id = "listServers",
+    tag = "servers",
+    params(ServerFilters, PageQuery),
+    responses(
+        (status = 200, description = "A page of servers, or all of the region.", body = ServersAnswer, links(
+            ("show" = (operation_id = "showServer", parameters(("server_id" = "$response.body#/servers/0/id")))),
+            ("protect" = (operation_id = "protectServer", parameters(("resource_id" = "$response.body#/servers/0/id")))),
+            ("back_up" = (operation_id = "backUpServer", parameters(("server_id" = "$response.body#/servers/0/id")))),
+            ("backups" = (operation_id = "listItems", parameters(("resource_id" = "$response.body#/servers/0/id"))))
+        )),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
@@ -144,7 +189,17 @@ pub(crate) async fn list(
     Ok(Json(ServersAnswer { servers, servers_links }))
 }
 
-/// `GET /antipode/v1/servers/{server_id}`
+/// Shows a server
+#[utoipa::path(
+    get,
+    path = "/servers/{server_id}",
+    operation_id = "showServer",
+    tag = "servers",
+    responses(
+        (status = 200, description = "The server as members of its project see it.", body = ServerAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn show(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -154,7 +209,17 @@ pub(crate) async fn show(
     Ok(Json(ServerAnswer { server: ServerBody::for_members(server) }))
 }
 
-/// `DELETE /antipode/v1/servers/{server_id}`
+/// Removes a server; its backups stay
+#[utoipa::path(
+    delete,
+    path = "/servers/{server_id}",
+    operation_id = "removeServer",
+    tag = "servers",
+    responses(
+        (status = 200, description = "It is gone.", body = Nothing),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn delete(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,

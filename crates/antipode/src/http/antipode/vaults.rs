@@ -6,43 +6,60 @@ use axum::http::StatusCode;
 use control::Control;
 use control::collection::VaultView;
 use serde::Serialize;
+use utoipa::ToSchema;
 use vault::ids::VaultId;
 
 use crate::http::csbs::Nothing;
 use crate::http::error::OwnError;
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
+use crate::http::openapi::schema::{ForeignId, Moment, RegionText, VaultIdText};
 use crate::http::request::{LoggedIn, PathParams};
 
 /// The newest collection of a vault.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CollectionBody {
     /// What it is busy with; `done` when it came to its end.
     phase: String,
+    /// How far the phase is.
     done_bytes: u64,
     total_bytes: u64,
     seconds_left: Option<u64>,
+    #[schema(value_type = Moment)]
     begun_at: String,
+    #[schema(value_type = Option<Moment>)]
     finished_at: Option<String>,
+    /// What is needed.
     live_bytes: u64,
     deleted_pack_count: u64,
+    /// What was freed.
     deleted_bytes: u64,
+    /// What was moved out of packs that were mostly dead.
     rewritten_bytes: u64,
     /// Why work is left for the next one.
     reason: Option<String>,
 }
 
 /// One vault.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VaultBody {
+    #[schema(value_type = VaultIdText)]
     id: String,
+    #[schema(value_type = ForeignId)]
     project_id: String,
+    /// `primary` for backups made here, `replica` for replicas.
+    #[schema(pattern = "^(primary|replica)$")]
     kind: &'static str,
+    /// Of a replica vault.
+    #[schema(value_type = Option<RegionText>)]
     source_region: Option<String>,
+    #[schema(value_type = Moment)]
     created_at: String,
+    /// The newest, if there was one.
     collection: Option<CollectionBody>,
 }
 
 /// `{"vaults": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VaultsAnswer {
     vaults: Vec<VaultBody>,
 }
@@ -74,7 +91,19 @@ impl From<VaultView> for VaultBody {
     }
 }
 
-/// `GET /antipode/v1/vaults`
+/// Lists the vaults of the region and how far their collections are
+#[utoipa::path(
+    get,
+    path = "/vaults",
+    operation_id = "listVaults",
+    tag = "regions",
+    responses(
+        (status = 200, description = "All of them.", body = VaultsAnswer, links(
+            ("collect" = (operation_id = "collectVault", parameters(("vault_id" = "$response.body#/vaults/0/id"))))
+        )),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,
@@ -83,7 +112,17 @@ pub(crate) async fn list(
     Ok(Json(VaultsAnswer { vaults: vaults.into_iter().map(VaultBody::from).collect() }))
 }
 
-/// `POST /antipode/v1/vaults/{vault_id}/collect`: now, instead of when it is due
+/// Collects a vault now, instead of when it is due
+#[utoipa::path(
+    post,
+    path = "/vaults/{vault_id}/collect",
+    operation_id = "collectVault",
+    tag = "regions",
+    responses(
+        (status = 202, description = "It begins.", body = Nothing),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn collect(
     State(control): State<Control>,
     LoggedIn(caller): LoggedIn,

@@ -10,42 +10,58 @@ use model::ids::ResourceId;
 use model::policy::RESOURCE_TYPE;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::Nothing;
 use super::policy_body::read_excluded_volumes;
+use super::requests::{ProtectRequest, RunRequest};
 use crate::http::error::{ApiError, under};
+use crate::http::openapi::parameters::DeletionFilter;
+use crate::http::openapi::refusals::WriteRefusals;
+use crate::http::openapi::schema::{ForeignId, Id, Moment, ResourceType};
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{Body, InProject, PathParams, Provider, Query, check_resource_type};
 
 /// The answer of both calls that begin a checkpoint.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = super::examples::protect)]
 pub(crate) struct CheckpointAnswer {
     checkpoint: CheckpointBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct CheckpointBody {
+    #[schema(value_type = Id)]
     id: String,
+    /// Always `protecting`: it has just begun.
+    #[schema(pattern = "^protecting$")]
     status: &'static str,
+    #[schema(value_type = Moment)]
     created_at: String,
+    #[schema(value_type = ForeignId)]
     project_id: String,
+    /// Always null.
     resource_graph: Option<String>,
     /// Text that holds JSON, or null for a backup made directly on a server.
     extra_info: Option<&'static str>,
     protection_plan: ProtectionPlan,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ProtectionPlan {
+    /// The policy; `fake_` and a UUID for a backup made directly on a server.
     id: String,
     name: String,
+    /// The servers that are backed up.
     resources: Vec<PlanResource>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PlanResource {
+    #[schema(value_type = ForeignId)]
     id: String,
     #[serde(rename = "type")]
+    #[schema(value_type = ResourceType)]
     resource_type: &'static str,
     name: String,
     /// Here, and only here, a text that holds JSON.
@@ -133,7 +149,24 @@ fn read_run(body: &Value) -> Reading<RunOrder> {
     })
 }
 
-/// `POST /providers/{provider_id}/resources/{resource_id}/action`
+/// Backs up one server now
+///
+/// The answer comes at once; the backup goes on. Its item can be listed by the id of the checkpoint.
+#[utoipa::path(
+    post,
+    path = "/providers/{provider_id}/resources/{resource_id}/action",
+    operation_id = "protectServer",
+    tag = "backups",
+    request_body = ProtectRequest,
+    responses(
+        (status = 200, description = "The checkpoint that was begun.", body = CheckpointAnswer, links(
+            ("items" = (operation_id = "listItems", parameters(("checkpoint_id" = "$response.body#/checkpoint/id")))),
+            ("count" = (operation_id = "countItems", parameters(("checkpoint_id" = "$response.body#/checkpoint/id")))),
+            ("delete" = (operation_id = "deleteItems", parameters(("checkpoint_id" = "$response.body#/checkpoint/id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn protect(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -146,7 +179,24 @@ pub(crate) async fn protect(
     Ok(Json(begun.into()))
 }
 
-/// `POST /providers/{provider_id}/checkpoints`
+/// Runs a policy now
+///
+/// Backs up the servers of the policy, or those of them that are named. A policy whose schedule is switched off can be run.
+#[utoipa::path(
+    post,
+    path = "/providers/{provider_id}/checkpoints",
+    operation_id = "runPolicy",
+    tag = "backups",
+    request_body = RunRequest,
+    responses(
+        (status = 200, description = "The checkpoint that was begun.", body = CheckpointAnswer, links(
+            ("items" = (operation_id = "listItems", parameters(("checkpoint_id" = "$response.body#/checkpoint/id")))),
+            ("count" = (operation_id = "countItems", parameters(("checkpoint_id" = "$response.body#/checkpoint/id")))),
+            ("delete" = (operation_id = "deleteItems", parameters(("checkpoint_id" = "$response.body#/checkpoint/id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn run_policy(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -158,7 +208,20 @@ pub(crate) async fn run_policy(
     Ok(Json(begun.into()))
 }
 
-/// `DELETE /providers/{provider_id}/checkpoints/{checkpoint_id}[?checkpoint_items=…]`
+/// Deletes the backups of a checkpoint, or some of them
+///
+/// They are not listed any more, but can be had back while they are in quarantine.
+#[utoipa::path(
+    delete,
+    path = "/providers/{provider_id}/checkpoints/{checkpoint_id}",
+    operation_id = "deleteItems",
+    tag = "backups",
+    params(DeletionFilter),
+    responses(
+        (status = 200, description = "They leave the lists.", body = Nothing),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn delete(
     State(control): State<Control>,
     InProject(caller): InProject,

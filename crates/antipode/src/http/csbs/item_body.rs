@@ -8,34 +8,55 @@ use model::policy::RESOURCE_TYPE;
 use model::replication::{RecordState, ReplicationRecord};
 use model::time::SECOND_MICROS;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::TagBody;
 use super::records::{RecordBody, RecordExtraInfo};
+use crate::http::openapi::schema::{
+    DescriptionText, ForeignId, Id, ImageTypeWord, ItemStatus, Moment, MomentOrEmpty, RegionText,
+    ResourceType,
+};
 
 /// One item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ItemBody<'a> {
+    #[schema(value_type = Id)]
     id: String,
+    /// The run that made it.
+    #[schema(value_type = Id)]
     checkpoint_id: String,
     name: &'a str,
+    /// Absent when it was never given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DescriptionText, nullable = false)]
     description: Option<&'a str>,
+    #[schema(value_type = ItemStatus)]
     status: &'static str,
+    /// The server.
+    #[schema(value_type = ForeignId)]
     resource_id: &'a str,
+    #[schema(value_type = ResourceType)]
     resource_type: &'static str,
+    #[schema(value_type = Moment)]
     created_at: String,
+    #[schema(value_type = Moment)]
     updated_at: String,
+    /// The moment that its data are of; null until it is known.
+    #[schema(value_type = Option<Moment>)]
     protected_at: Option<String>,
+    /// When retention will drop it, if that is known.
+    #[schema(value_type = Option<Moment>)]
     expired_at: Option<String>,
     tags: Vec<TagBody<'a>>,
     backup_data: BackupData,
     extend_info: ExtendInfo<'a>,
+    /// Where it was replicated to; of a replica, the one that brought it.
     replication_records: Vec<RecordBody>,
 }
 
 /// What the origin knows about the server's flavour. We know none of it, but its decoders want the
 /// keys and the types.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct BackupData {
     #[serde(rename = "__openstack_region_name")]
     region_name: &'static str,
@@ -60,56 +81,99 @@ const BACKUP_DATA: BackupData = BackupData {
 };
 
 /// Everything else about an item. Sizes are MiB, speeds kB/s, ratios percent: whole numbers all.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ExtendInfo<'a> {
+    /// Made by the schedule.
     auto_trigger: bool,
+    /// Read and stored only what changed since the one before.
     incremental: bool,
+    /// In percent.
+    #[schema(maximum = 100)]
     progress: u8,
+    /// In MiB.
     size: u64,
+    /// In kB/s, over the whole run.
     average_speed: u64,
+    /// Percent of the bytes that did not have to be stored.
+    #[schema(maximum = 100)]
     space_saving_ratio: u64,
+    #[schema(value_type = ImageTypeWord)]
     image_type: &'static str,
+    /// One word for all destinations.
+    #[schema(pattern = "^(na|waiting_copy|copying|success|fail)$")]
     copy_status: &'static str,
+    /// Of a replica, the region it came from.
+    #[schema(value_type = Option<RegionText>)]
     copy_from: Option<&'a str>,
     fail_code: FailCode<'a>,
+    /// What failed, empty when all is well.
     fail_op: &'a str,
+    /// Why, with the code; empty when all is well.
     fail_reason: String,
+    /// Always empty: there are no zones.
     resource_az: &'static str,
+    /// The server's name.
     resource_name: &'a str,
+    #[schema(value_type = ResourceType)]
     resource_type: &'static str,
+    #[schema(value_type = MomentOrEmpty)]
     finished_at: String,
+    /// The operation that made it.
+    #[schema(value_type = Id)]
     taskid: String,
     hypervisor_type: &'static str,
+    /// `backup` when it can be restored onto disks, else `na`.
+    #[schema(pattern = "^(backup|na)$")]
     supported_restore_mode: &'static str,
+    /// Always false.
     support_lld: bool,
+    /// Always empty.
+    #[schema(value_type = Vec<Object>)]
     os_images_data: [(); 0],
+    /// One for each disk.
     volume_backups: Vec<VolumeBackupBody<'a>>,
 }
 
 /// `{}` when all is well. `Code` is a text of digits, the one form that every decoder takes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct FailCode<'a> {
+    /// Digits of the code.
     #[serde(rename = "Code", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     code: Option<&'a str>,
     #[serde(rename = "Description", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     description: Option<&'a str>,
 }
 
 /// One disk of an item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct VolumeBackupBody<'a> {
+    /// What a restore names as `backup_id`.
+    #[schema(value_type = Id)]
     id: String,
     name: String,
+    #[schema(value_type = ItemStatus)]
     status: &'static str,
+    /// Whether the server starts from it.
     bootable: bool,
     incremental: bool,
+    #[schema(value_type = ImageTypeWord)]
     image_type: &'static str,
+    /// In MiB.
     size: u64,
+    /// The disk.
+    #[schema(value_type = ForeignId)]
     source_volume_id: &'a str,
+    /// In GiB, rounded up.
     source_volume_size: u64,
     source_volume_name: &'a str,
+    /// Always empty.
     snapshot_id: &'static str,
+    /// In kB/s.
     average_speed: u64,
+    /// In percent.
+    #[schema(maximum = 100)]
     space_saving_ratio: u64,
 }
 

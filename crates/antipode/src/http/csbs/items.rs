@@ -14,11 +14,13 @@ use model::ids::{BadId, RegionName};
 use model::policy::RESOURCE_TYPE;
 use model::time::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::item_body::ItemBody;
 use crate::http::Site;
 use crate::http::error::ApiError;
+use crate::http::openapi::parameters::{ItemFilters, ItemOrder, PageQuery};
+use crate::http::openapi::refusals::ReadRefusals;
 use crate::http::page::{Links, read_page};
 use crate::http::request::{InProject, PathParams, Query};
 
@@ -36,17 +38,25 @@ const SORT_KEYS: [(&str, ItemSort); 6] = [
 const FAKE_PLAN: &str = "fake_";
 
 /// The answer of `GET /checkpoint_items/{checkpoint_item_id}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = super::examples::item)]
 struct ItemAnswer<'a> {
     checkpoint_item: ItemBody<'a>,
 }
 
 /// The answer of `GET /checkpoint_items`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ItemsAnswer<'a> {
     checkpoint_items: Vec<ItemBody<'a>>,
+    /// Only while there is more.
     #[serde(skip_serializing_if = "Links::is_empty")]
     checkpoint_items_links: Links,
+}
+
+/// The answer of `GET /checkpoint_items/count`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CountAnswer {
+    count: u64,
 }
 
 fn body<'a>(view: &'a ItemView, here: &RegionName) -> ItemBody<'a> {
@@ -114,7 +124,22 @@ pub(super) fn read_time(query: &Query, name: &str) -> Result<Option<Timestamp>, 
     query.last(name).map(|text| Timestamp::parse(text).ok_or_else(bad)).transpose()
 }
 
-/// `GET /checkpoint_items`
+/// Lists backups
+#[utoipa::path(
+    get,
+    path = "/checkpoint_items",
+    operation_id = "listItems",
+    tag = "backups",
+    params(ItemFilters, ItemOrder, PageQuery),
+    responses(
+        (status = 200, description = "A page of backups, the newest first.", body = ItemsAnswer, links(
+            ("show" = (operation_id = "showItem", parameters(("checkpoint_item_id" = "$response.body#/checkpoint_items/0/id")))),
+            ("replicate" = (operation_id = "replicateItem", parameters(("checkpoint_item_id" = "$response.body#/checkpoint_items/0/id")))),
+            ("progress" = (operation_id = "showItemProgress", parameters(("checkpoint_item_id" = "$response.body#/checkpoint_items/0/id"))))
+        )),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
@@ -126,18 +151,38 @@ pub(crate) async fn list(
     Ok(ItemsAnswer::response(&found, control.region_name(), &query, &site))
 }
 
-/// `GET /checkpoint_items/count`
+/// Counts backups
+#[utoipa::path(
+    get,
+    path = "/checkpoint_items/count",
+    operation_id = "countItems",
+    tag = "backups",
+    params(ItemFilters),
+    responses(
+        (status = 200, description = "How many there are.", body = CountAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn count(
     State(control): State<Control>,
     InProject(caller): InProject,
     query: Query,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<CountAnswer>, ApiError> {
     let count = control.count_items(&caller, &read_filter(&query)?).await?;
-    Ok(Json(json!({ "count": count })))
+    Ok(Json(CountAnswer { count }))
 }
 
-/// `GET /checkpoint_items/{checkpoint_item_id}`. The id of a checkpoint with one item works as well,
-/// because known clients use it.
+/// Shows a backup
+#[utoipa::path(
+    get,
+    path = "/checkpoint_items/{checkpoint_item_id}",
+    operation_id = "showItem",
+    tag = "backups",
+    responses(
+        (status = 200, description = "The backup.", body = ItemAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn show(
     State(control): State<Control>,
     InProject(caller): InProject,

@@ -2,6 +2,8 @@
 //! becomes an order for `control`, and an answer becomes JSON that obeys `csbs-v1-api.md` §1.
 
 pub(crate) mod checkpoints;
+mod definition;
+mod examples;
 #[cfg(test)]
 mod golden;
 mod item_body;
@@ -10,15 +12,21 @@ pub(crate) mod policies;
 mod policy_body;
 pub(crate) mod records;
 pub(crate) mod replication;
+pub(crate) mod requests;
 pub(crate) mod restores;
 
 use model::text::Tag;
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::openapi::schema::{TagKey, TagValue};
 
 /// A tag as the wire shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TagBody<'a> {
+    #[schema(value_type = TagKey)]
     key: &'a str,
+    #[schema(value_type = TagValue)]
     value: &'a str,
 }
 
@@ -30,5 +38,5 @@ impl<'a> TagBody<'a> {
 }
 
 /// `{}`: the answer of a call that has nothing to say.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Nothing {}

@@ -9,11 +9,15 @@ use control::Control;
 use control::page::{PageOf, PolicyFilter, PolicySort};
 use model::policy::Policy;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Nothing;
 use super::policy_body::{PolicyBody, read_new_policy, read_policy_change};
+use super::requests::{PolicyChangeRequest, PolicyRequest};
 use crate::http::Site;
 use crate::http::error::{ApiError, under};
+use crate::http::openapi::parameters::{PageQuery, PolicyFilters};
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
 use crate::http::page::{Links, read_page};
 use crate::http::request::{Body, InProject, PathParams, Query};
 
@@ -27,15 +31,17 @@ const SORT_KEYS: [(&str, PolicySort); 5] = [
 ];
 
 /// The answer of every call that ends with one policy.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = super::examples::policy)]
 pub(crate) struct PolicyAnswer<'a> {
     policy: PolicyBody<'a>,
 }
 
 /// The answer of `GET /policies`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PoliciesAnswer<'a> {
     policies: Vec<PolicyBody<'a>>,
+    /// Only while there is more.
     #[serde(skip_serializing_if = "Links::is_empty")]
     policies_links: Links,
 }
@@ -54,7 +60,27 @@ impl PoliciesAnswer<'_> {
     }
 }
 
-/// `POST /policies`
+/// Makes a policy
+///
+/// Names are unique in a project, and a server is in one policy at most.
+#[utoipa::path(
+    post,
+    path = "/policies",
+    operation_id = "createPolicy",
+    tag = "policies",
+    request_body = PolicyRequest,
+    responses(
+        (status = 200, description = "The policy as it was kept.", body = PolicyAnswer, links(
+            ("show" = (operation_id = "showPolicy", parameters(("policy_id" = "$response.body#/policy/id")))),
+            ("change" = (operation_id = "updatePolicy", parameters(("policy_id" = "$response.body#/policy/id")))),
+            ("delete" = (operation_id = "deletePolicy", parameters(("policy_id" = "$response.body#/policy/id")))),
+            ("list" = (operation_id = "listPolicies", parameters(("name" = "$response.body#/policy/name")))),
+            ("backups" = (operation_id = "listItems", parameters(("policy_id" = "$response.body#/policy/id")))),
+            ("records" = (operation_id = "listRecords", parameters(("policy_id" = "$response.body#/policy/id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -65,7 +91,18 @@ pub(crate) async fn create(
     Ok(PolicyAnswer::response(&policy))
 }
 
-/// `GET /policies`
+/// Lists policies
+#[utoipa::path(
+    get,
+    path = "/policies",
+    operation_id = "listPolicies",
+    tag = "policies",
+    params(PolicyFilters, PageQuery),
+    responses(
+        (status = 200, description = "A page of policies, the newest first.", body = PoliciesAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
@@ -77,7 +114,17 @@ pub(crate) async fn list(
     Ok(PoliciesAnswer::response(&found, &query, &site))
 }
 
-/// `GET /policies/{policy_id}`
+/// Shows a policy
+#[utoipa::path(
+    get,
+    path = "/policies/{policy_id}",
+    operation_id = "showPolicy",
+    tag = "policies",
+    responses(
+        (status = 200, description = "The policy.", body = PolicyAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn show(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -87,7 +134,21 @@ pub(crate) async fn show(
     Ok(PolicyAnswer::response(&policy))
 }
 
-/// `PUT /policies/{policy_id}`
+/// Changes a policy
+///
+/// What is left out stays as it is. `resources` is the whole new set. Scheduled operations are named by their ids; those that
+/// are not named stay, and one without an id is added.
+#[utoipa::path(
+    put,
+    path = "/policies/{policy_id}",
+    operation_id = "updatePolicy",
+    tag = "policies",
+    request_body = PolicyChangeRequest,
+    responses(
+        (status = 200, description = "The policy as it is now.", body = PolicyAnswer),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn update(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -99,7 +160,17 @@ pub(crate) async fn update(
     Ok(PolicyAnswer::response(&policy))
 }
 
-/// `DELETE /policies/{policy_id}`: its backups stay
+/// Deletes a policy; its backups stay
+#[utoipa::path(
+    delete,
+    path = "/policies/{policy_id}",
+    operation_id = "deletePolicy",
+    tag = "policies",
+    responses(
+        (status = 200, description = "It is gone.", body = Nothing),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn delete(
     State(control): State<Control>,
     InProject(caller): InProject,

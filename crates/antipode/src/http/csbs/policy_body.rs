@@ -10,8 +10,13 @@ use model::retention::{PERIODS_MAX, Retention, RetentionFields};
 use model::schedule::Pattern;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::TagBody;
+use super::definition::DefinitionAnswer;
+use crate::http::openapi::schema::{
+    DescriptionText, ForeignId, Id, Moment, NameOrEmpty, NameText, ProviderId, ResourceType,
+};
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{check_provider, check_resource_type};
 
@@ -19,45 +24,70 @@ use crate::http::request::{check_provider, check_resource_type};
 const FREE_TEXT_CHARACTERS_MAX: usize = 255;
 
 /// One policy.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PolicyBody<'a> {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = NameText)]
     name: &'a str,
+    #[schema(value_type = DescriptionText)]
     description: &'a str,
     /// Always `suspended`: clients poll for it; whether a schedule runs stands in `enabled`.
+    #[schema(pattern = "^suspended$")]
     status: &'static str,
+    #[schema(value_type = ForeignId)]
     project_id: &'a str,
+    #[schema(value_type = ProviderId)]
     provider_id: &'static str,
+    #[schema(value_type = Moment)]
     created_at: String,
     parameters: Parameters,
     tags: Vec<TagBody<'a>>,
+    /// The servers it backs up.
     resources: Vec<ResourceBody<'a>>,
+    /// The backup operation first, then the replication, if there is one.
     scheduled_operations: Vec<OperationBody<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Parameters {
+    /// As it was given.
+    #[schema(value_type = Object)]
     common: Value,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyResourceBody)]
 struct ResourceBody<'a> {
+    #[schema(value_type = ForeignId)]
     id: &'a str,
     #[serde(rename = "type")]
+    #[schema(value_type = ResourceType)]
     resource_type: &'static str,
+    /// As it was given; the server may be called otherwise.
     name: &'a str,
+    /// As it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false)]
     extra_info: Option<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct OperationBody<'a> {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = NameOrEmpty)]
     name: &'a str,
+    #[schema(value_type = DescriptionText)]
     description: &'a str,
+    /// Whether the schedule runs.
     enabled: bool,
+    /// `backup` or `replication`.
+    #[schema(pattern = "^(backup|replication)$")]
     operation_type: &'static str,
+    #[schema(value_type = DefinitionAnswer)]
     operation_definition: DefinitionBody<'a>,
+    #[schema(value_type = Id)]
     trigger_id: String,
     trigger: TriggerBody<'a>,
 }
@@ -93,19 +123,26 @@ struct DestinationBody<'a> {
     enable_acceleration: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TriggerBody<'a> {
+    #[schema(value_type = Id)]
     id: String,
+    /// Always `default`.
     name: &'static str,
+    /// Always `time`.
     #[serde(rename = "type")]
     trigger_type: &'static str,
     properties: TriggerProperties<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TriggerProperties<'a> {
+    /// Always `ical`.
     format: &'static str,
+    /// When the trigger was made, in UTC. What the pattern leaves out is taken from it.
+    #[schema(pattern = r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}$")]
     start_time: String,
+    /// As it was given.
     pattern: &'a str,
 }
 

@@ -9,10 +9,14 @@ use control::page::{PageOf, RecordFilter, RecordSort};
 use model::ids::RegionName;
 use model::replication::{RecordState, ReplicationRecord};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::items::{read_ids, read_time};
 use crate::http::Site;
 use crate::http::error::ApiError;
+use crate::http::openapi::parameters::{PageQuery, RecordFilters};
+use crate::http::openapi::refusals::ReadRefusals;
+use crate::http::openapi::schema::{ForeignId, Id, Moment, RecordStatus, RegionText};
 use crate::http::page::{Links, read_page};
 use crate::http::request::{InProject, PathParams, Query};
 
@@ -25,43 +29,67 @@ const SORT_KEYS: [(&str, RecordSort); 4] = [
 ];
 
 /// One record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordBody {
+    #[schema(value_type = Id)]
     pub(super) id: String,
+    #[schema(value_type = RecordStatus)]
     pub(super) status: &'static str,
+    /// The policy whose replication made it; null when one backup was replicated by itself.
+    #[schema(value_type = Option<Id>)]
     pub(super) plan_id: Option<String>,
+    /// When it was ordered.
+    #[schema(value_type = Moment)]
     pub(super) created_at: String,
+    #[schema(value_type = RegionText)]
     pub(super) source_region: String,
+    #[schema(value_type = ForeignId)]
     pub(super) source_project_id: String,
+    #[schema(value_type = Id)]
     pub(super) source_checkpoint_id: String,
+    /// The backup.
+    #[schema(value_type = Id)]
     pub(super) source_checkpoint_item_id: String,
+    #[schema(value_type = RegionText)]
     pub(super) destination_region: String,
+    #[schema(value_type = ForeignId)]
     pub(super) destination_project_id: String,
+    /// Null until the replica is there.
+    #[schema(value_type = Option<Id>)]
     pub(super) destination_checkpoint_id: Option<String>,
+    /// The replica; null until it is there.
+    #[schema(value_type = Option<Id>)]
     pub(super) destination_checkpoint_item_id: Option<String>,
     pub(super) extra_info: RecordExtraInfo,
 }
 
 /// How far a record is and what stopped it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordExtraInfo {
+    /// Ordered by a schedule.
     pub(super) auto_trigger: bool,
+    /// In percent; 100 only when the destination has signed for it.
+    #[schema(maximum = 100)]
     pub(super) progress: u8,
+    /// Empty unless it failed.
     pub(super) fail_code: String,
+    /// Why it failed, or why it still waits.
     pub(super) fail_reason: String,
 }
 
 /// The answer of `GET /replication_records/{id}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordAnswer {
     replication_record: RecordBody,
 }
 
 /// The answer of `GET /replication_records`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordsAnswer {
     replication_records: Vec<RecordBody>,
+    /// How many there are on all pages.
     count: u64,
+    /// Only while there is more.
     #[serde(skip_serializing_if = "Links::is_empty")]
     replication_records_links: Links,
 }
@@ -175,7 +203,20 @@ fn read_states(query: &Query) -> Result<Vec<RecordState>, ApiError> {
     Ok(states)
 }
 
-/// `GET /replication_records`
+/// Lists replication records
+#[utoipa::path(
+    get,
+    path = "/replication_records",
+    operation_id = "listRecords",
+    tag = "replication",
+    params(RecordFilters, PageQuery),
+    responses(
+        (status = 200, description = "A page of records, the newest first.", body = RecordsAnswer, links(
+            ("show" = (operation_id = "showRecord", parameters(("replication_record_id" = "$response.body#/replication_records/0/id"))))
+        )),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
@@ -189,7 +230,17 @@ pub(crate) async fn list(
     Ok(Json(RecordsAnswer::new(&found, count, control.region_name(), links)))
 }
 
-/// `GET /replication_records/{replication_record_id}`
+/// Shows a replication record
+#[utoipa::path(
+    get,
+    path = "/replication_records/{replication_record_id}",
+    operation_id = "showRecord",
+    tag = "replication",
+    responses(
+        (status = 200, description = "The record.", body = RecordAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn show(
     State(control): State<Control>,
     InProject(caller): InProject,

@@ -14,8 +14,12 @@ use model::policy::PROVIDER_ID;
 use model::replication::{Destination, LeftOut, ReplicationOrder};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::requests::{ItemReplicationRequest, ReplicationRequest};
 use crate::http::error::{ApiError, under};
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
+use crate::http::openapi::schema::{ForeignId, Id, ProviderId, RegionText};
 use crate::http::reader::{Object, Reading};
 use crate::http::request::{Body, InProject, PathParams, Provider};
 
@@ -24,54 +28,74 @@ use crate::http::request::{Body, InProject, PathParams, Provider};
 const LEFT_OUT: HeaderName = HeaderName::from_static("x-antipode-left-out");
 
 /// The answer of the core call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = super::examples::replication)]
 pub(super) struct ReplicationAnswer {
     replication: ReplicationBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ReplicationBody {
+    #[schema(value_type = ForeignId)]
     project_id: String,
+    #[schema(value_type = ProviderId)]
     provider_id: &'static str,
+    #[schema(value_type = Id)]
     policy_id: String,
+    #[schema(value_type = RegionText)]
     source_region: String,
+    #[schema(value_type = RegionText)]
     destination_region: String,
+    #[schema(value_type = ForeignId)]
     destination_project_id: String,
     checkpoint_items: Vec<SelectedItem>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct SelectedItem {
+    #[schema(value_type = Id)]
     checkpoint_item_id: String,
+    #[schema(value_type = Id)]
     replication_record_id: String,
 }
 
 /// The answer of the single call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ItemReplicationAnswer {
     replication: ItemReplicationBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ItemReplicationBody {
+    #[schema(value_type = ForeignId)]
     project_id: String,
+    #[schema(value_type = ProviderId)]
     provider_id: &'static str,
+    #[schema(value_type = Id)]
     checkpoint_item_id: String,
+    #[schema(value_type = RegionText)]
     source_region: String,
+    #[schema(value_type = RegionText)]
     destination_region: String,
+    #[schema(value_type = ForeignId)]
     destination_project_id: String,
+    #[schema(value_type = Id)]
     replication_record_id: String,
 }
 
 /// The answer of `GET /replication_capabilities`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CapabilitiesAnswer {
+    /// One: this region.
     regions: [RegionCapability; 1],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct RegionCapability {
+    #[schema(value_type = RegionText)]
     name: String,
+    /// The regions that this one is paired with.
+    #[schema(value_type = Vec<RegionText>)]
     replication_destinations: Vec<String>,
 }
 
@@ -174,7 +198,17 @@ fn read_flag(replication: &Object<'_>, name: &str) -> Reading<bool> {
     Ok(replication.field(name).optional(|field| field.boolean())?.unwrap_or(false))
 }
 
-/// `GET /replication_capabilities`
+/// Shows where replicas may go
+#[utoipa::path(
+    get,
+    path = "/replication_capabilities",
+    operation_id = "showCapabilities",
+    tag = "replication",
+    responses(
+        (status = 200, description = "This region and its destinations.", body = CapabilitiesAnswer),
+        ReadRefusals
+    )
+)]
 pub(crate) async fn capabilities(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -185,7 +219,27 @@ pub(crate) async fn capabilities(
     Ok(Json(CapabilitiesAnswer { regions }))
 }
 
-/// `POST /providers/{provider_id}/checkpoints/replicate`: the product's core
+/// Replicates every backup of a policy that is not in the destination region yet
+///
+/// Takes the backups that are available, were made here and have no replica there, nor one on its way. Asking again answers what
+/// is new, so the list is empty once all are taken. The copying goes on after the answer: watch the records.
+#[utoipa::path(
+    post,
+    path = "/providers/{provider_id}/checkpoints/replicate",
+    operation_id = "replicatePolicy",
+    tag = "replication",
+    request_body = ReplicationRequest,
+    responses(
+        (
+            status = 200,
+            description = "A record for each backup taken, the oldest first.",
+            body = ReplicationAnswer,
+            headers(("X-Antipode-Left-Out" = String, description = "How many backups were left out and why, such as `not-available=2, in-flight=1`. Absent when none was.")),
+            links(("records" = (operation_id = "showRecord", parameters(("replication_record_id" = "$response.body#/replication/checkpoint_items/0/replication_record_id")))))
+        ),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn replicate(
     State(control): State<Control>,
     InProject(caller): InProject,
@@ -198,7 +252,21 @@ pub(crate) async fn replicate(
     Ok(Replicated(begun))
 }
 
-/// `POST /providers/{provider_id}/checkpoint_items/{checkpoint_item_id}/replicate`
+/// Replicates one backup
+#[utoipa::path(
+    post,
+    path = "/providers/{provider_id}/checkpoint_items/{checkpoint_item_id}/replicate",
+    operation_id = "replicateItem",
+    tag = "replication",
+    request_body = ItemReplicationRequest,
+    responses(
+        (status = 200, description = "The record of the copying.", body = ItemReplicationAnswer, links(
+            ("record" = (operation_id = "showRecord", parameters(("replication_record_id" = "$response.body#/replication/replication_record_id")))),
+            ("progress" = (operation_id = "showRecordProgress", parameters(("replication_record_id" = "$response.body#/replication/replication_record_id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn replicate_item(
     State(control): State<Control>,
     InProject(caller): InProject,

@@ -10,47 +10,66 @@ use model::policy::{PROVIDER_ID, RESOURCE_TYPE};
 use model::restore::{Restore, RestoreState, RestoreVolume};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::requests::RestoreRequest;
 use crate::http::error::{ApiError, under};
+use crate::http::openapi::refusals::WriteRefusals;
+use crate::http::openapi::schema::{ForeignId, Id, ProviderId};
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{Body, InProject, check_provider, check_resource_type};
 
 /// The answer of `POST /restores`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RestoreAnswer {
     restore: RestoreBody,
 }
 
 /// A restore as inherited clients know it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RestoreBody {
+    #[schema(value_type = Id)]
     id: String,
+    #[schema(value_type = Id)]
     checkpoint_id: String,
+    #[schema(value_type = ForeignId)]
     project_id: String,
+    #[schema(value_type = ProviderId)]
     provider_id: &'static str,
     parameters: RestoreParameters,
     restore_target: Option<String>,
+    /// `in_progress`, `success` or `fail`.
+    #[schema(pattern = "^(in_progress|success|fail)$")]
     status: &'static str,
+    /// Under `OS::Nova::Server#` and the id of the server: `restoring`, `available` or `error`.
+    #[schema(value_type = BTreeMap<String, String>)]
     resources_status: BTreeMap<String, &'static str>,
+    /// Under the same key, why it failed.
     resources_reason: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct RestoreParameters {
+    #[schema(value_type = Id)]
     checkpoint_item_id: String,
     power_on: bool,
     targets: RestoreTargets,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct RestoreTargets {
+    #[schema(value_type = ForeignId)]
     server_id: String,
     volumes: Vec<RestoreVolumeBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct RestoreVolumeBody {
+    /// One of the backup's disks.
+    #[schema(value_type = Id)]
     backup_id: String,
+    /// The volume it is written to.
+    #[schema(value_type = ForeignId)]
     volume_id: String,
 }
 
@@ -121,7 +140,23 @@ fn read_volume(field: Field<'_>) -> Reading<RestoreVolume> {
     })
 }
 
-/// `POST /restores`
+/// Restores a backup onto the volumes of a server
+///
+/// Every volume of the backup needs a target that is large enough. What is on the targets is lost. The answer comes at once; watch
+/// `GET /antipode/v1/restores/{restore_id}`.
+#[utoipa::path(
+    post,
+    path = "/restores",
+    operation_id = "restoreItem",
+    tag = "restores",
+    request_body = RestoreRequest,
+    responses(
+        (status = 200, description = "The restore that was begun.", body = RestoreAnswer, links(
+            ("progress" = (operation_id = "showRestore", parameters(("restore_id" = "$response.body#/restore/id"))))
+        )),
+        WriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     InProject(caller): InProject,

@@ -5,34 +5,121 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::Site;
 
-/// `GET /`
-pub(crate) async fn services(State(site): State<Arc<Site>>) -> (StatusCode, Json<Value>) {
-    let link = json!({ "rel": "self", "href": format!("{}/v1/", site.api_url) });
-    let versions = json!([{ "id": "v1.0", "status": "CURRENT", "links": [link] }]);
-    (StatusCode::MULTIPLE_CHOICES, Json(json!({ "versions": versions })))
+/// `{"versions": […]}`
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ServiceVersions {
+    versions: [ServiceVersion; 1],
 }
 
-/// `GET /identity/`
-pub(crate) async fn versions(State(site): State<Arc<Site>>) -> (StatusCode, Json<Value>) {
-    let body = json!({ "versions": { "values": [identity_version(&site)] } });
-    (StatusCode::MULTIPLE_CHOICES, Json(body))
+#[derive(Debug, Serialize, ToSchema)]
+struct ServiceVersion {
+    id: &'static str,
+    status: &'static str,
+    links: [SelfLink; 1],
 }
 
-/// `GET /identity/v3`
-pub(crate) async fn version(State(site): State<Arc<Site>>) -> Json<Value> {
-    Json(json!({ "version": identity_version(&site) }))
+#[derive(Debug, Serialize, ToSchema)]
+struct SelfLink {
+    rel: &'static str,
+    #[schema(format = "uri")]
+    href: String,
 }
 
-fn identity_version(site: &Site) -> Value {
-    json!({
-        "id": "v3.14",
-        "status": "stable",
-        "updated": "2020-04-07T00:00:00Z",
-        "links": [{ "rel": "self", "href": format!("{}/identity/v3/", site.api_url) }],
-        "media-types": [{ "base": "application/json", "type": "application/vnd.openstack.identity-v3+json" }],
-    })
+/// `{"versions": {"values": […]}}`
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IdentityVersions {
+    versions: IdentityVersionList,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct IdentityVersionList {
+    values: [IdentityVersion; 1],
+}
+
+/// `{"version": …}`
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IdentityVersionAnswer {
+    version: IdentityVersion,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct IdentityVersion {
+    id: &'static str,
+    status: &'static str,
+    updated: &'static str,
+    links: [SelfLink; 1],
+    #[serde(rename = "media-types")]
+    media_types: [MediaType; 1],
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct MediaType {
+    base: &'static str,
+    #[serde(rename = "type")]
+    media_type: &'static str,
+}
+
+impl SelfLink {
+    fn to(site: &Site, path: &str) -> [SelfLink; 1] {
+        [SelfLink { rel: "self", href: format!("{}{path}", site.api_url) }]
+    }
+}
+
+impl IdentityVersion {
+    fn at(site: &Site) -> IdentityVersion {
+        let media_type = "application/vnd.openstack.identity-v3+json";
+        IdentityVersion {
+            id: "v3.14",
+            status: "stable",
+            updated: "2020-04-07T00:00:00Z",
+            links: SelfLink::to(site, "/identity/v3/"),
+            media_types: [MediaType { base: "application/json", media_type }],
+        }
+    }
+}
+
+/// Lists the versions of the service, in Karbor's form
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "listServiceVersions",
+    tag = "service",
+    security(()),
+    responses((status = 300, description = "The one version there is.", body = ServiceVersions))
+)]
+pub(crate) async fn services(State(site): State<Arc<Site>>) -> (StatusCode, Json<ServiceVersions>) {
+    let version = ServiceVersion { id: "v1.0", status: "CURRENT", links: SelfLink::to(&site, "/v1/") };
+    (StatusCode::MULTIPLE_CHOICES, Json(ServiceVersions { versions: [version] }))
+}
+
+/// Lists the versions of the identity service, in Keystone's form
+#[utoipa::path(
+    get,
+    path = "/identity",
+    operation_id = "listIdentityVersions",
+    tag = "service",
+    security(()),
+    responses((status = 300, description = "The one version there is.", body = IdentityVersions))
+)]
+pub(crate) async fn versions(State(site): State<Arc<Site>>) -> (StatusCode, Json<IdentityVersions>) {
+    let versions = IdentityVersionList { values: [IdentityVersion::at(&site)] };
+    (StatusCode::MULTIPLE_CHOICES, Json(IdentityVersions { versions }))
+}
+
+/// Shows the version of the identity service
+#[utoipa::path(
+    get,
+    path = "/identity/v3",
+    operation_id = "showIdentityVersion",
+    tag = "service",
+    security(()),
+    responses((status = 200, description = "The version.", body = IdentityVersionAnswer))
+)]
+pub(crate) async fn version(State(site): State<Arc<Site>>) -> Json<IdentityVersionAnswer> {
+    Json(IdentityVersionAnswer { version: IdentityVersion::at(&site) })
 }

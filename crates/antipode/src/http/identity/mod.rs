@@ -3,13 +3,15 @@
 
 pub(crate) mod discovery;
 pub(crate) mod projects;
+mod requests;
 pub(crate) mod tokens;
 pub(crate) mod users;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The one domain, as bodies show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DomainBody {
     id: &'static str,
     name: &'static str,

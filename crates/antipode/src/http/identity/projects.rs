@@ -6,30 +6,37 @@ use axum::http::StatusCode;
 use control::Control;
 use model::identity::{DOMAIN_ID, Project};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::requests::ProjectRequest;
 use crate::http::error::{ApiError, IdentityError, under};
+use crate::http::openapi::refusals::{IdentityReadRefusals, IdentityWriteRefusals};
+use crate::http::openapi::schema::ForeignId;
 use crate::http::reader::Object;
 use crate::http::request::{Body, LoggedIn};
 
 /// One project.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProjectBody {
+    #[schema(value_type = ForeignId)]
     id: String,
     name: String,
     domain_id: &'static str,
     enabled: bool,
+    /// Always false.
     is_domain: bool,
+    /// Always empty.
     description: &'static str,
 }
 
 /// `{"project": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProjectAnswer {
     project: ProjectBody,
 }
 
 /// `{"projects": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProjectsAnswer {
     projects: Vec<ProjectBody>,
 }
@@ -53,7 +60,17 @@ impl From<Vec<Project>> for ProjectsAnswer {
     }
 }
 
-/// `GET /identity/v3/auth/projects`
+/// Lists the projects that the caller may use
+#[utoipa::path(
+    get,
+    path = "/auth/projects",
+    operation_id = "listMyProjects",
+    tag = "identity",
+    responses(
+        (status = 200, description = "All of them.", body = ProjectsAnswer),
+        IdentityReadRefusals
+    )
+)]
 pub(crate) async fn mine(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,
@@ -61,7 +78,17 @@ pub(crate) async fn mine(
     Ok(Json(control.projects_of(&caller?.0).await?.into()))
 }
 
-/// `GET /identity/v3/projects`
+/// Lists all projects, for the operator
+#[utoipa::path(
+    get,
+    path = "/projects",
+    operation_id = "listProjects",
+    tag = "identity",
+    responses(
+        (status = 200, description = "All of them.", body = ProjectsAnswer),
+        IdentityReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,
@@ -69,8 +96,20 @@ pub(crate) async fn list(
     Ok(Json(control.projects(&caller?.0).await?.into()))
 }
 
-/// `POST /identity/v3/projects`. Besides Keystone's keys it takes an `id`, so that a project of an
-/// existing cloud keeps its own.
+/// Makes a project, for the operator
+///
+/// Besides Keystone's keys it takes an `id`, so that a project of an existing cloud keeps its own.
+#[utoipa::path(
+    post,
+    path = "/projects",
+    operation_id = "createProject",
+    tag = "identity",
+    request_body = ProjectRequest,
+    responses(
+        (status = 201, description = "The project.", body = ProjectAnswer),
+        IdentityWriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,

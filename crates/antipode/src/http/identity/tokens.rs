@@ -12,79 +12,104 @@ use model::identity::{DOMAIN_ID, DOMAIN_NAME, Role, TokenScope};
 use model::ids::RegionName;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::requests::LogInRequest;
 use super::{DOMAIN, DomainBody};
 use crate::http::Site;
 use crate::http::error::{ApiError, IdentityError};
+use crate::http::openapi::parameters::SubjectToken;
+use crate::http::openapi::refusals::{IdentityReadRefusals, IdentityWriteRefusals};
+use crate::http::openapi::schema::{ForeignId, Id, RegionText, RoleWord};
 use crate::http::reader::{Field, Object, Reading};
 use crate::http::request::{Body, LoggedIn, header};
 
 const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 
 /// `{"token": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TokenAnswer<'a> {
     token: TokenBody<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TokenBody<'a> {
+    /// How the caller logged in.
     methods: [&'static str; 1],
     user: UserBody<'a>,
+    /// Always empty.
     audit_ids: [String; 0],
+    #[schema(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$")]
     issued_at: String,
+    #[schema(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$")]
     expires_at: String,
+    /// What it is scoped to; absent when it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     project: Option<ScopeBody<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     is_domain: Option<bool>,
+    /// What it may do there; absent when nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     roles: Vec<RoleBody>,
+    /// Absent when it is not scoped to a project.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     catalog: Option<[ServiceBody; 3]>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenUserBody)]
 struct UserBody<'a> {
+    #[schema(value_type = Id)]
     id: String,
     name: &'a str,
     domain: DomainBody,
+    /// Always null.
     password_expires_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ScopeBody<'a> {
+    #[schema(value_type = ForeignId)]
     id: &'a str,
     name: &'a str,
     domain: DomainBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct RoleBody {
+    #[schema(value_type = RoleWord)]
     id: &'static str,
+    #[schema(value_type = RoleWord)]
     name: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ServiceBody {
     id: &'static str,
+    /// What clients look for: `data-protect` is CSBS v1.
     #[serde(rename = "type")]
     service_type: &'static str,
     name: &'static str,
     endpoints: [EndpointBody; 1],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct EndpointBody {
     id: &'static str,
+    /// Always `public`.
     interface: &'static str,
+    #[schema(value_type = RegionText)]
     region: String,
+    #[schema(value_type = RegionText)]
     region_id: String,
     url: String,
 }
 
 /// `{"catalog": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CatalogAnswer {
     catalog: [ServiceBody; 3],
 }
@@ -195,7 +220,21 @@ fn check_domain(field: Field<'_>) -> Result<(), IdentityError> {
     if is_ours { Ok(()) } else { Err(wrong_login().into()) }
 }
 
-/// `POST /identity/v3/auth/tokens`
+/// Logs in
+///
+/// By password, or by a token that is to have another scope. Every failed log-in looks the same.
+#[utoipa::path(
+    post,
+    path = "/auth/tokens",
+    operation_id = "logIn",
+    tag = "identity",
+    security(()),
+    request_body = LogInRequest,
+    responses(
+        (status = 201, description = "The token stands in `X-Subject-Token`; the body says what it is good for and where.", body = TokenAnswer, headers(("X-Subject-Token" = String, description = "The token: 64 hex digits."))),
+        IdentityWriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
@@ -207,30 +246,63 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, with_token(&token), Json(TokenAnswer { token: body })).into_response())
 }
 
-/// `GET /identity/v3/auth/tokens`, and HEAD
+/// Shows what a token is good for
+#[utoipa::path(
+    get,
+    path = "/auth/tokens",
+    operation_id = "showToken",
+    tag = "identity",
+    params(SubjectToken),
+    responses(
+        (status = 200, description = "The token.", body = TokenAnswer, headers(("X-Subject-Token" = String, description = "The token: 64 hex digits."))),
+        IdentityReadRefusals
+    )
+)]
 pub(crate) async fn validate(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,
     caller: Result<LoggedIn, ApiError>,
     headers: HeaderMap,
 ) -> Result<Response, IdentityError> {
-    let token = subject(&headers)?;
-    let scope = control.token_scope(&caller?.0, token).await?;
+    let (LoggedIn(caller), token) = (caller?, subject(&headers)?);
+    let scope = control.token_scope(&caller, token).await?;
     let body = TokenBody::new(&scope, "password", control.region_name(), &site);
     Ok((with_token(token), Json(TokenAnswer { token: body })).into_response())
 }
 
-/// `DELETE /identity/v3/auth/tokens`
+/// Ends a token
+#[utoipa::path(
+    delete,
+    path = "/auth/tokens",
+    operation_id = "revokeToken",
+    tag = "identity",
+    params(SubjectToken),
+    responses(
+        (status = 204, description = "It is revoked."),
+        IdentityWriteRefusals
+    )
+)]
 pub(crate) async fn revoke(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,
     headers: HeaderMap,
 ) -> Result<StatusCode, IdentityError> {
-    control.revoke_token(&caller?.0, subject(&headers)?).await?;
+    let LoggedIn(caller) = caller?;
+    control.revoke_token(&caller, subject(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /identity/v3/auth/catalog`
+/// Shows what the token's project can reach, and where
+#[utoipa::path(
+    get,
+    path = "/auth/catalog",
+    operation_id = "showCatalog",
+    tag = "identity",
+    responses(
+        (status = 200, description = "The catalogue.", body = CatalogAnswer),
+        IdentityReadRefusals
+    )
+)]
 pub(crate) async fn catalog(
     State(control): State<Control>,
     State(site): State<Arc<Site>>,

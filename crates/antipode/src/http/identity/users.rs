@@ -6,29 +6,35 @@ use axum::http::StatusCode;
 use control::Control;
 use model::identity::{DOMAIN_ID, Role, User};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::requests::UserRequest;
 use crate::http::error::{ApiError, IdentityError, under};
+use crate::http::openapi::refusals::{IdentityReadRefusals, IdentityWriteRefusals};
+use crate::http::openapi::schema::Id;
 use crate::http::reader::Object;
 use crate::http::request::{Body, LoggedIn, PathParams};
 
 /// One user.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UserBody {
+    #[schema(value_type = Id)]
     id: String,
     name: String,
     domain_id: &'static str,
     enabled: bool,
+    /// Always null.
     password_expires_at: Option<String>,
 }
 
 /// `{"user": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UserAnswer {
     user: UserBody,
 }
 
 /// `{"users": …}`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UsersAnswer {
     users: Vec<UserBody>,
 }
@@ -45,7 +51,17 @@ impl From<User> for UserBody {
     }
 }
 
-/// `GET /identity/v3/users`
+/// Lists all users, for the operator
+#[utoipa::path(
+    get,
+    path = "/users",
+    operation_id = "listUsers",
+    tag = "identity",
+    responses(
+        (status = 200, description = "All of them.", body = UsersAnswer),
+        IdentityReadRefusals
+    )
+)]
 pub(crate) async fn list(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,
@@ -54,7 +70,21 @@ pub(crate) async fn list(
     Ok(Json(UsersAnswer { users: users.into_iter().map(UserBody::from).collect() }))
 }
 
-/// `POST /identity/v3/users`
+/// Makes a user, for the operator
+#[utoipa::path(
+    post,
+    path = "/users",
+    operation_id = "createUser",
+    tag = "identity",
+    request_body = UserRequest,
+    responses(
+        (status = 201, description = "The user.", body = UserAnswer, links(
+            ("assign" = (operation_id = "assignRole", parameters(("user_id" = "$response.body#/user/id")))),
+            ("assign_in_region" = (operation_id = "assignRegionRole", parameters(("user_id" = "$response.body#/user/id"))))
+        )),
+        IdentityWriteRefusals
+    )
+)]
 pub(crate) async fn create(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,
@@ -68,7 +98,17 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(UserAnswer { user: user.into() })))
 }
 
-/// `PUT /identity/v3/projects/{project_id}/users/{user_id}/roles/{role}`
+/// Gives a user a role in a project
+#[utoipa::path(
+    put,
+    path = "/projects/{project_id}/users/{user_id}/roles/{role}",
+    operation_id = "assignRole",
+    tag = "identity",
+    responses(
+        (status = 204, description = "The user has it."),
+        IdentityWriteRefusals
+    )
+)]
 pub(crate) async fn assign(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,
@@ -79,7 +119,17 @@ pub(crate) async fn assign(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `PUT /identity/v3/system/users/{user_id}/roles/{role}`: roles in the region itself
+/// Gives a user a role in the region itself
+#[utoipa::path(
+    put,
+    path = "/system/users/{user_id}/roles/{role}",
+    operation_id = "assignRegionRole",
+    tag = "identity",
+    responses(
+        (status = 204, description = "The user has it."),
+        IdentityWriteRefusals
+    )
+)]
 pub(crate) async fn assign_in_region(
     State(control): State<Control>,
     caller: Result<LoggedIn, ApiError>,

@@ -1,0 +1,237 @@
+//! Parameters in the OpenAPI document: those of paths, known by name, so that no handler repeats them, and
+//! the queries of lists. They describe; `http/request.rs` and `http/page.rs` read.
+#![expect(dead_code, reason = "queries are read by hand; these types describe them in the document")]
+
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{RefOr, Required, Schema};
+use utoipa::{IntoParams, PartialSchema};
+
+use super::schema::{
+    ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, ProviderId, RecordStatus, RegionText, RoleWord,
+    VaultIdText,
+};
+
+/// Every parameter that a path may have: its name, its schema and what it is.
+fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
+    Some(match name {
+        "project_id" => (ForeignId::schema(), "The project that the token is scoped to."),
+        "policy_id" => (Id::schema(), "The policy."),
+        "provider_id" => (ProviderId::schema(), "The one provider there is."),
+        "resource_id" => (ForeignId::schema(), "The server."),
+        "server_id" => (ForeignId::schema(), "The server."),
+        "checkpoint_id" => (Id::schema(), "The checkpoint: one run of a policy or one manual backup."),
+        "checkpoint_item_id" => (
+            Id::schema(),
+            "The backup of one server. The id of a checkpoint that holds one backup works as well where a backup is \
+             read, because known clients send it.",
+        ),
+        "replication_record_id" => (Id::schema(), "The replication record."),
+        "restore_id" => (Id::schema(), "The restore."),
+        "grant_id" => (Id::schema(), "The grant."),
+        "vault_id" => (VaultIdText::schema(), "The vault."),
+        "region_name" => (RegionText::schema(), "The region that accepted our invitation."),
+        "user_id" => (Id::schema(), "The user."),
+        "role" => (RoleWord::schema(), "The role."),
+        _ => return None,
+    })
+}
+
+/// The parameters of a path, in their order.
+pub(super) fn of_path(path: &str) -> Vec<RefOr<Parameter>> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let parameter = |name: &str| {
+        let (schema, about) = known(name)
+            .unwrap_or_else(|| panic!("say in openapi/parameters.rs what {{{name}}} of {path} is"));
+        ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some(about))
+            .schema(Some(schema))
+            .build()
+            .into()
+    };
+    names.map(parameter).collect()
+}
+
+/// Which page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// How many rows at most. More than 1000 means 1000.
+    #[param(required = false, minimum = 1, default = 1000)]
+    limit: u32,
+    /// How many rows to leave out, counted from the beginning or from the marker.
+    #[param(required = false, default = 0)]
+    offset: u32,
+    /// The id of the last row of the page before.
+    #[param(required = false)]
+    marker: Id,
+}
+
+/// Which policies to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PolicyFilters {
+    /// Exactly this name.
+    #[param(required = false)]
+    name: String,
+    /// Keys with their directions, the first deciding first, such as `created_at:asc,id`. Keys: `created_at`, `updated_at`, `name`, `id`, `status`. `desc` where no
+    /// direction is given, `created_at:desc` when the whole is left out.
+    #[param(
+        required = false,
+        max_length = 255,
+        pattern = "^(created_at|updated_at|name|id|status)(:(asc|desc))?(,(created_at|updated_at|name|id|status)(:(asc|desc))?)*$"
+    )]
+    sort: String,
+}
+
+/// Which backups to list or to count. A parameter that is repeated asks for any of its values; empty ones ask
+/// for nothing.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ItemFilters {
+    /// In one of these states.
+    #[param(required = false)]
+    status: Vec<ItemStatus>,
+    /// Of one of these servers.
+    #[param(required = false)]
+    resource_id: Vec<ForeignId>,
+    /// Made under one of these policies.
+    #[param(required = false)]
+    policy_id: Vec<Id>,
+    /// Made in one of these runs.
+    #[param(required = false)]
+    checkpoint_id: Vec<Id>,
+    /// Names that hold this text.
+    #[param(required = false)]
+    name: String,
+    /// Of servers whose names hold this text.
+    #[param(required = false)]
+    resource_name: String,
+    /// Of this type; only servers are ever backed up.
+    #[param(required = false)]
+    resource_type: Vec<String>,
+    /// Made here, or brought from another region.
+    #[param(required = false)]
+    image_type: ImageTypeWord,
+    /// Not before this moment.
+    #[param(required = false)]
+    start_time: MomentGiven,
+    /// Not after this moment.
+    #[param(required = false)]
+    end_time: MomentGiven,
+}
+
+/// In which order to list backups.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ItemOrder {
+    /// Keys with their directions, the first deciding first, such as `created_at:asc,id`. Keys: `created_at`, `updated_at`, `name`, `status`, `protected_at`, `id`. `desc` where no
+    /// direction is given, `created_at:desc` when the whole is left out.
+    #[param(
+        required = false,
+        max_length = 255,
+        pattern = "^(created_at|updated_at|name|status|protected_at|id)(:(asc|desc))?(,(created_at|updated_at|name|status|protected_at|id)(:(asc|desc))?)*$"
+    )]
+    sort: String,
+}
+
+/// In which order to list restores.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RestoreOrder {
+    /// Keys with their directions, the first deciding first, such as `created_at:asc,id`. Keys: `created_at`, `id`. `desc` where no
+    /// direction is given, `created_at:desc` when the whole is left out.
+    #[param(
+        required = false,
+        max_length = 255,
+        pattern = "^(created_at|id)(:(asc|desc))?(,(created_at|id)(:(asc|desc))?)*$"
+    )]
+    sort: String,
+}
+
+/// Which replication records to list. A parameter that is repeated asks for any of its values.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RecordFilters {
+    /// Exactly these.
+    #[param(required = false)]
+    id: Vec<Id>,
+    /// In one of these states.
+    #[param(required = false)]
+    status: Vec<RecordStatus>,
+    /// Of one of these backups.
+    #[param(required = false)]
+    source_checkpoint_item_id: Vec<Id>,
+    /// Of the backups of one of these runs.
+    #[param(required = false)]
+    source_checkpoint_id: Vec<Id>,
+    /// Of the backups of one of these policies. `plan_id` means the same.
+    #[param(required = false)]
+    policy_id: Vec<Id>,
+    /// To one of these regions.
+    #[param(required = false)]
+    destination_region: Vec<RegionText>,
+    /// To one of these projects.
+    #[param(required = false)]
+    destination_project_id: Vec<ForeignId>,
+    /// Ordered not before this moment.
+    #[param(required = false)]
+    start_time: MomentGiven,
+    /// Ordered not after this moment.
+    #[param(required = false)]
+    end_time: MomentGiven,
+    /// Keys with their directions, the first deciding first, such as `created_at:asc,id`. Keys: `created_at`, `updated_at`, `status`, `id`. `desc` where no
+    /// direction is given, `created_at:desc` when the whole is left out.
+    #[param(
+        required = false,
+        max_length = 255,
+        pattern = "^(created_at|updated_at|status|id)(:(asc|desc))?(,(created_at|updated_at|status|id)(:(asc|desc))?)*$"
+    )]
+    sort: String,
+}
+
+/// Which backups of a checkpoint to delete.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeletionFilter {
+    /// These backups only, repeated or parted by commas; all of the checkpoint when left out.
+    #[param(required = false)]
+    checkpoint_items: Vec<Id>,
+}
+
+/// Which servers to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ServerFilters {
+    /// All of the region, with their paths, instead of those of the token's project. For the operator.
+    #[param(required = false)]
+    all: bool,
+    /// Keys with their directions, the first deciding first, such as `created_at:asc,id`. Keys: `created_at`, `name`, `id`. `desc` where no
+    /// direction is given, `created_at:desc` when the whole is left out.
+    #[param(
+        required = false,
+        max_length = 255,
+        pattern = "^(created_at|name|id)(:(asc|desc))?(,(created_at|name|id)(:(asc|desc))?)*$"
+    )]
+    sort: String,
+}
+
+/// Where a list without other parameters goes on.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MarkerQuery {
+    /// The id of the last row of the page before.
+    #[param(required = false)]
+    marker: Id,
+}
+
+/// The token that an operation is about.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct SubjectToken {
+    /// The token to look at or to end.
+    #[param(rename = "X-Subject-Token", pattern = "^[0-9a-f]{64}$")]
+    x_subject_token: String,
+}
