@@ -32,29 +32,44 @@ def folder_bytes(folder):
 class Region:
     """A running region with one server `bench` whose disks lie in `sources`."""
 
-    def __init__(self, binary, folder, sources, targets, disks, opens_before_storing=True):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, binary, folder, sources, targets, disks, opens_before_storing=True, name="bench"):
+        self.binary, self.name, self.folder = binary, name, pathlib.Path(folder)
         self.folder.mkdir(parents=True)
         password = self.folder / "password"
         password.write_text("a password for measurements only\n")
-        port = free_port()
-        init = [binary, "init", "--region", "bench", "--dir", self.folder / "region", "--source-root", sources,
-                "--source-root", targets, "--password-file", password, "--api-listen", f"127.0.0.1:{port}",
-                "--peer-listen", f"127.0.0.1:{free_port()}", "--waive-kit", "bench"]
+        self.port = free_port()
+        init = [binary, "init", "--region", name, "--dir", self.folder / "region", "--source-root", sources,
+                "--source-root", targets, "--password-file", password, "--api-listen", f"127.0.0.1:{self.port}",
+                "--peer-listen", f"127.0.0.1:{free_port()}", "--waive-kit", name]
         subprocess.run(init, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         config = self.folder / "region" / "antipode.toml"
         if not opens_before_storing:
             with config.open("a", encoding="utf-8") as text:
                 text.write("\n[work]\nopens_before_storing = false\n")
-        log = open(self.folder / "serve.log", "w", encoding="utf-8")
-        self.process = subprocess.Popen([binary, "serve", "--config", config], stdout=log, stderr=log)
-        self.connection, self.used_at = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
-        self._wait_until_ready()
-        self.token, self.project = self._log_in(password.read_text().strip())
+        self.start()
         self.store = self.folder / "region" / "data" / "store"
         self.server = self.add_server("bench", sources, disks)
         self.target = self.add_server("target", targets, disks[:1])
         self.disks = disks
+
+    def start(self):
+        """Starts the service, for the first time or again, and logs in."""
+        config = self.folder / "region" / "antipode.toml"
+        log = open(self.folder / "serve.log", "a", encoding="utf-8")
+        self.process = subprocess.Popen([self.binary, "serve", "--config", config], stdout=log, stderr=log)
+        self.connection, self.used_at = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60), 0
+        self.token = None
+        self._wait_until_ready()
+        password = (self.folder / "password").read_text(encoding="utf-8").strip()
+        self.token, self.project = self._log_in(password)
+
+    def pair(self, far):
+        """Pairs with another region, which then accepts replicas of this one's project into its own."""
+        invited = self.call("POST", "/antipode/v1/regions/invitations", {"region": far.name})
+        accepted = far.call("POST", "/antipode/v1/regions/accept", {"invitation": invited["invitation"]})
+        self.call("POST", f"/antipode/v1/regions/{far.name}/confirm", {"code": accepted["code"]})
+        grant = {"source_region": self.name, "source_project_id": self.project}
+        far.call("POST", "/antipode/v1/grants", {"grant": grant})
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + 60
@@ -70,7 +85,7 @@ class Region:
 
     def call(self, method, path, body=None, raw=False):
         headers = {"Content-Type": "application/json"}
-        if getattr(self, "token", None):
+        if self.token:
             headers["X-Auth-Token"] = self.token
         # The server closes a connection that was idle for some seconds.
         if time.monotonic() - self.used_at > 1:
@@ -88,7 +103,7 @@ class Region:
     def _log_in(self, password):
         user = {"name": "admin", "password": password, "domain": {"id": "default"}}
         auth = {"identity": {"methods": ["password"], "password": {"user": user}},
-                "scope": {"project": {"name": "bench", "domain": {"id": "default"}}}}
+                "scope": {"project": {"name": self.name, "domain": {"id": "default"}}}}
         status, headers, content = self.call("POST", "/identity/v3/auth/tokens", {"auth": auth}, raw=True)
         assert status < 300, content
         return headers["X-Subject-Token"], json.loads(content)["token"]["project"]["id"]
@@ -156,5 +171,7 @@ class Region:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        """Ends the service; nothing happens when it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)

@@ -60,6 +60,38 @@ CREATE INDEX checkpoint_items_quarantined ON checkpoint_items (domain, purge_aft
 CREATE INDEX checkpoint_items_running ON checkpoint_items (policy_id)
     WHERE state IN ('waiting_protect', 'protecting');
 
+CREATE INDEX live_items_by_created
+    ON checkpoint_items (project_id, created_at, id, state, origin_region, (LOWER(name)), (LOWER(resource_name)))
+    WHERE state <> 'deleted';
+
+CREATE INDEX live_items_by_id ON checkpoint_items (project_id, id, state) WHERE state <> 'deleted';
+
+CREATE INDEX live_items_by_name ON checkpoint_items (project_id, name, id, state, (LOWER(name)))
+    WHERE state <> 'deleted';
+
+CREATE INDEX live_items_by_protected ON checkpoint_items (project_id, (COALESCE(protected_at, 0)), id, state)
+    WHERE state <> 'deleted';
+
+CREATE INDEX live_items_by_state ON checkpoint_items (project_id, state, id) WHERE state <> 'deleted';
+
+CREATE INDEX live_items_by_updated ON checkpoint_items (project_id, updated_at, id, state) WHERE state <> 'deleted';
+
+CREATE INDEX live_items_changed ON checkpoint_items (policy_id, updated_at, state) WHERE state <> 'deleted';
+
+CREATE INDEX live_items_in_state ON checkpoint_items (project_id, state, created_at, id) WHERE state <> 'deleted';
+
+CREATE INDEX live_items_of_checkpoint ON checkpoint_items (project_id, checkpoint_id, created_at, id, state)
+    WHERE state <> 'deleted';
+
+CREATE INDEX live_items_of_policy ON checkpoint_items (project_id, policy_id, created_at, id, state)
+    WHERE state <> 'deleted';
+
+CREATE INDEX live_items_of_server ON checkpoint_items (project_id, resource_id, created_at, id, state)
+    WHERE state <> 'deleted';
+
+CREATE INDEX live_items_to_replicate ON checkpoint_items (policy_id, created_at, id, state, origin_region)
+    WHERE state <> 'deleted';
+
 CREATE TABLE checkpoints (
     id TEXT NOT NULL PRIMARY KEY,
     project_id TEXT NOT NULL,
@@ -156,7 +188,7 @@ CREATE TABLE jobs (
 
 CREATE INDEX jobs_by_fence ON jobs (fence);
 
-CREATE INDEX jobs_by_turn ON jobs (is_open, run_at, priority DESC, subject);
+CREATE INDEX open_jobs_by_turn ON jobs (kind, run_at, priority DESC, subject) WHERE is_open = 1;
 
 CREATE TABLE operations (
     id TEXT NOT NULL PRIMARY KEY,
@@ -357,6 +389,10 @@ CREATE INDEX replication_records_by_destination ON replication_records (destinat
 CREATE INDEX replication_records_by_item ON replication_records (checkpoint_item_id, destination_region);
 
 CREATE INDEX replication_records_by_project ON replication_records (source_project_id, created_at, id);
+
+CREATE INDEX replication_records_in_state ON replication_records (source_project_id, state, created_at, id);
+
+CREATE INDEX replication_records_of_policy ON replication_records (source_project_id, policy_id, created_at, id);
 
 CREATE TABLE restore_volumes (
     restore_id TEXT NOT NULL REFERENCES restores (id),

@@ -203,6 +203,20 @@ impl Catalog {
         Ok(items.into_iter().map(|item| RetentionItem { is_in_use: is_in_use(&item), item }).collect())
     }
 
+    /// When an item of a policy's runs last changed, if it has any: as long as it stays the same, retention
+    /// decides by the same items. Items that are still being made do not count, neither here nor there.
+    pub async fn items_changed_at(&self, policy: PolicyId) -> Result<Option<Timestamp>, CatalogError> {
+        let mut tx = self.read("looking for changed items").await?;
+        let row = tx
+            .first(
+                "SELECT updated_at FROM checkpoint_items WHERE policy_id = $1 AND state <> 'deleted' \
+                 AND state NOT IN ('waiting_protect', 'protecting') ORDER BY updated_at DESC LIMIT 1",
+                values![policy],
+            )
+            .await?;
+        row.map_or(Ok(None), |row| row.optional_time("updated_at"))
+    }
+
     /// Items whose noted end has come, whatever their policy; at most `limit`.
     pub async fn items_past_expiry(
         &self,

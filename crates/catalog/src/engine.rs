@@ -35,7 +35,13 @@ pub struct Catalog {
     engine: Engine,
     /// Held by the one writer of SQLite.
     turn: Arc<Mutex<()>>,
+    /// Every statement that ran, for tests that count them and look at their plans.
+    #[cfg(test)]
+    pub(crate) statements: Statements,
 }
+
+#[cfg(test)]
+pub(crate) type Statements = Arc<std::sync::Mutex<Vec<(String, Vec<Value>)>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Engine {
@@ -44,12 +50,20 @@ enum Engine {
 }
 
 /// Migrations in the order of their numbers: number, name, SQLite text, PostgreSQL text.
-const MIGRATIONS: [(i64, &str, &str, &str); 1] = [(
-    1,
-    "first",
-    include_str!("../migrations/sqlite/0001_first.sql"),
-    include_str!("../migrations/postgres/0001_first.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "first",
+        include_str!("../migrations/sqlite/0001_first.sql"),
+        include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        5,
+        "long lists",
+        include_str!("../migrations/sqlite/0005_long_lists.sql"),
+        include_str!("../migrations/postgres/0005_long_lists.sql"),
+    ),
+];
 
 impl Catalog {
     /// Opens the catalog at `url` (`sqlite:///path/catalog.db` or `postgres://…`), creates a missing
@@ -76,7 +90,13 @@ impl Catalog {
             }),
         };
         let pool = options.connect(&url).await.map_err(|error| CatalogError::unavailable(doing, error))?;
-        let catalog = Catalog { pool, engine, turn: Arc::default() };
+        let catalog = Catalog {
+            pool,
+            engine,
+            turn: Arc::default(),
+            #[cfg(test)]
+            statements: Statements::default(),
+        };
         catalog.migrate().await?;
         Ok(catalog)
     }
@@ -115,7 +135,7 @@ impl Catalog {
         };
         let begun = self.pool.begin_with(begin).await;
         let inner = begun.map_err(|error| CatalogError::unavailable(doing, error))?;
-        Ok(Tx { inner, _turn: turn, doing })
+        Ok(self.tx(inner, turn, doing))
     }
 
     /// Begins a transaction that only reads and sees one moment of the catalog.
@@ -126,7 +146,22 @@ impl Catalog {
         };
         let begun = self.pool.begin_with(begin).await;
         let inner = begun.map_err(|error| CatalogError::unavailable(doing, error))?;
-        Ok(Tx { inner, _turn: None, doing })
+        Ok(self.tx(inner, None, doing))
+    }
+
+    fn tx(
+        &self,
+        inner: Transaction<'static, Any>,
+        turn: Option<OwnedMutexGuard<()>>,
+        doing: &'static str,
+    ) -> Tx {
+        Tx {
+            inner,
+            _turn: turn,
+            doing,
+            #[cfg(test)]
+            statements: self.statements.clone(),
+        }
     }
 }
 
@@ -136,6 +171,8 @@ pub(crate) struct Tx {
     inner: Transaction<'static, Any>,
     _turn: Option<OwnedMutexGuard<()>>,
     doing: &'static str,
+    #[cfg(test)]
+    statements: Statements,
 }
 
 impl Tx {
@@ -146,7 +183,7 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<u64, CatalogError> {
         let doing = self.doing;
-        let done = bound(sql, values, doing)?.execute(&mut *self.inner).await;
+        let done = self.bound(sql, values)?.execute(&mut *self.inner).await;
         Ok(done.map_err(|error| CatalogError::unavailable(doing, error))?.rows_affected())
     }
 
@@ -157,7 +194,7 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<Option<Row>, CatalogError> {
         let doing = self.doing;
-        let row = bound(sql, values, doing)?.fetch_optional(&mut *self.inner).await;
+        let row = self.bound(sql, values)?.fetch_optional(&mut *self.inner).await;
         Ok(row.map_err(|error| CatalogError::unavailable(doing, error))?.map(|row| Row::new(row, doing)))
     }
 
@@ -168,7 +205,7 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, CatalogError> {
         let doing = self.doing;
-        let rows = bound(sql, values, doing)?.fetch_all(&mut *self.inner).await;
+        let rows = self.bound(sql, values)?.fetch_all(&mut *self.inner).await;
         let rows = rows.map_err(|error| CatalogError::unavailable(doing, error))?;
         Ok(rows.into_iter().map(|row| Row::new(row, doing)).collect())
     }
@@ -178,22 +215,28 @@ impl Tx {
         let doing = self.doing;
         self.inner.commit().await.map_err(|error| CatalogError::unavailable(doing, error))
     }
+
+    fn bound(&self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Bound, CatalogError> {
+        let sql = sql.into_sql_str();
+        #[cfg(test)]
+        self.statements
+            .lock()
+            .expect("no test panics while it holds them")
+            .push((sql.as_str().to_owned(), values.clone()));
+        let mut query = sqlx::query(sql);
+        for value in values {
+            query = match value {
+                Value::Integer(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Blob(bytes) => query.bind(bytes),
+                Value::TooLarge => return Err(CatalogError::OutOfRange { doing: self.doing }),
+            };
+        }
+        Ok(query)
+    }
 }
 
 type Bound = sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>;
-
-fn bound(sql: impl SqlSafeStr, values: Vec<Value>, doing: &'static str) -> Result<Bound, CatalogError> {
-    let mut query = sqlx::query(sql);
-    for value in values {
-        query = match value {
-            Value::Integer(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Blob(bytes) => query.bind(bytes),
-            Value::TooLarge => return Err(CatalogError::OutOfRange { doing }),
-        };
-    }
-    Ok(query)
-}
 
 #[cfg(test)]
 mod tests {

@@ -182,9 +182,9 @@ impl Catalog {
 }
 
 fn terms_of(project: &ProjectId, filter: &ItemFilter) -> Where {
-    let mut terms = Where::new();
-    terms.compare("project_id =", project);
-    if filter.states.is_empty() {
+    let mut terms = Where::of("project_id", project);
+    if !filter.states.contains(&ItemState::Deleted) {
+        // In these very words: the indexes of live items are partial.
         terms.term("state <> 'deleted'");
     }
     terms.any_of("state", filter.states.iter().map(|state| state.word()));

@@ -22,6 +22,8 @@ mod jobs;
 mod packs;
 mod page;
 mod peers;
+#[cfg(test)]
+mod plans;
 mod policies;
 mod publishing;
 mod quarantine;

@@ -73,11 +73,22 @@ pub(crate) trait SortKey: Copy {
 pub(crate) struct Where {
     terms: Vec<String>,
     values: Vec<Value>,
+    /// The column and the value that say whose rows these are.
+    owner: Option<(&'static str, Value)>,
 }
 
 impl Where {
     pub(crate) fn new() -> Where {
-        Where { terms: Vec::new(), values: Vec::new() }
+        Where { terms: Vec::new(), values: Vec::new(), owner: None }
+    }
+
+    /// The rows of one owner. A marker must be one of them as well: one that names somebody else's row is
+    /// answered as one that names nothing.
+    pub(crate) fn of(column: &'static str, owner: impl Into<Value>) -> Where {
+        let owner = owner.into();
+        let mut terms = Where { owner: Some((column, owner.clone())), ..Where::new() };
+        terms.compare(&format!("{column} ="), owner);
+        terms
     }
 
     /// Adds a term without values.
@@ -91,11 +102,14 @@ impl Where {
         self.terms.push(format!("{left} {place}"));
     }
 
-    /// Adds "the column is one of these"; no values means any.
+    /// Adds "the column is one of these"; no values means any. One value is compared by `=`, so that an
+    /// index that goes on with the order of the list gives that order.
     pub(crate) fn any_of(&mut self, column: &str, values: impl IntoIterator<Item = impl Into<Value>>) {
         let places: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
-        if !places.is_empty() {
-            self.terms.push(format!("{column} IN ({})", places.join(", ")));
+        match places.as_slice() {
+            [] => {}
+            [place] => self.terms.push(format!("{column} = {place}")),
+            places => self.terms.push(format!("{column} IN ({})", places.join(", "))),
         }
     }
 
@@ -131,32 +145,38 @@ pub(crate) struct List {
     pub(crate) what: &'static str,
 }
 
+/// One step of an order: an expression, whether it is text, and the way.
+#[derive(Clone, Copy)]
+struct Step {
+    expression: &'static str,
+    is_text: bool,
+    direction: Direction,
+}
+
 impl List {
     /// One page of the rows that `filter` lets through.
+    ///
+    /// The ids are chosen first, by an index alone where there is one for filter and order; only the rows
+    /// of the page are read whole. So a page in the middle costs index entries, not rows.
     pub(crate) async fn page<Key: SortKey>(
         &self,
         tx: &mut Tx,
         mut filter: Where,
         page: &Page<Key>,
     ) -> Result<Vec<Row>, CatalogError> {
-        let mut sort = page.sort.clone();
-        if sort.is_empty() {
-            sort.push(Sort { key: Key::DEFAULT, direction: Direction::Descending });
-        }
+        let steps = steps_of(&page.sort);
         if let Some(marker) = &page.marker {
-            self.start_after(tx, &mut filter, &sort, marker).await?;
+            self.start_after(tx, &mut filter, &steps, marker).await?;
         }
-        let mut order: Vec<String> =
-            sort.iter().map(|sort| format!("{} {}", sort.key.expression(), word(sort.direction))).collect();
-        order.push(format!("id {}", word(last_direction(&sort))));
+        let order: Vec<String> =
+            steps.iter().map(|step| format!("{} {}", step.expression, word(step.direction))).collect();
+        let order = order.join(", ");
         let limit = filter.bind(page.limit.min(PAGE_ROWS_MAX));
         let offset = filter.bind(page.offset);
+        let (columns, table, clause) = (self.columns, self.table, filter.clause());
         let sql = format!(
-            "SELECT {} FROM {} {} ORDER BY {} LIMIT {limit} OFFSET {offset}",
-            self.columns,
-            self.table,
-            filter.clause(),
-            order.join(", ")
+            "SELECT {columns} FROM {table} WHERE id IN (SELECT id FROM {table} {clause} ORDER BY {order} \
+             LIMIT {limit} OFFSET {offset}) ORDER BY {order}"
         );
         // Safe: made of our own expressions and places; every value is bound.
         tx.all(AssertSqlSafe(sql), filter.into_values()).await
@@ -170,49 +190,84 @@ impl List {
         row.map_or(Ok(0), |row| row.count("row_count"))
     }
 
-    /// Adds "comes after the marker": for keys a, b: a after, or a equal and b after, and so on.
-    async fn start_after<Key: SortKey>(
+    /// Adds "comes after the marker".
+    async fn start_after(
         &self,
         tx: &mut Tx,
         filter: &mut Where,
-        sort: &[Sort<Key>],
+        steps: &[Step],
         marker: &str,
     ) -> Result<(), CatalogError> {
-        let keys: Vec<String> = sort
-            .iter()
-            .enumerate()
-            .map(|(index, sort)| format!("{} AS key_{index}", sort.key.expression()))
-            .collect();
-        let sql = format!("SELECT {} FROM {} WHERE id = $1", keys.join(", "), self.table);
+        let keys = steps.iter().enumerate();
+        let keys: Vec<String> = keys.map(|(n, step)| format!("{} AS key_{n}", step.expression)).collect();
+        let mut values = values![marker];
+        let mut sql = format!("SELECT {} FROM {} WHERE id = $1", keys.join(", "), self.table);
+        if let Some((column, owner)) = &filter.owner {
+            sql.push_str(&format!(" AND {column} = $2"));
+            values.push(owner.clone());
+        }
         // Safe: made of our own expressions and places; every value is bound.
-        let row = tx.first(AssertSqlSafe(sql), values![marker]).await?;
+        let row = tx.first(AssertSqlSafe(sql), values).await?;
         let row = row.ok_or_else(|| CatalogError::not_found(self.what, marker))?;
-        let mut steps = Vec::with_capacity(sort.len() + 1);
-        for (index, sort) in sort.iter().enumerate() {
-            let column = format!("key_{index}");
-            let value = if sort.key.is_text() {
-                Value::from(row.text(&column)?)
+        let mut places = Vec::with_capacity(steps.len());
+        for (n, step) in steps.iter().enumerate() {
+            let column = format!("key_{n}");
+            places.push(if step.is_text {
+                filter.bind(row.text(&column)?)
             } else {
-                Value::from(row.integer(&column)?)
-            };
-            steps.push((sort.key.expression(), sort.direction, filter.bind(value)));
+                filter.bind(row.integer(&column)?)
+            });
         }
-        steps.push(("id", last_direction(sort), filter.bind(marker)));
-        let mut ways = Vec::with_capacity(steps.len());
-        for (length, (expression, direction, place)) in steps.iter().enumerate() {
-            let mut way: Vec<String> =
-                steps[..length].iter().map(|(before, _, value)| format!("{before} = {value}")).collect();
-            let comparison = if *direction == Direction::Ascending { ">" } else { "<" };
-            way.push(format!("{expression} {comparison} {place}"));
-            ways.push(format!("({})", way.join(" AND ")));
-        }
-        filter.term(&format!("({})", ways.join(" OR ")));
+        filter.term(&after(steps, &places));
         Ok(())
     }
 }
 
-fn last_direction<Key>(sort: &[Sort<Key>]) -> Direction {
-    sort.last().map_or(Direction::Descending, |sort| sort.direction)
+/// The steps of an order: the default when none is given, each key once, and the id last, which breaks ties.
+fn steps_of<Key: SortKey>(sort: &[Sort<Key>]) -> Vec<Step> {
+    let default = [Sort { key: Key::DEFAULT, direction: Direction::Descending }];
+    let sort = if sort.is_empty() { &default } else { sort };
+    let mut steps: Vec<Step> = Vec::with_capacity(sort.len() + 1);
+    let last = sort.last().map_or(Direction::Descending, |sort| sort.direction);
+    let keys = sort.iter().map(|sort| Step {
+        expression: sort.key.expression(),
+        is_text: sort.key.is_text(),
+        direction: sort.direction,
+    });
+    for step in keys.chain([Step { expression: "id", is_text: true, direction: last }]) {
+        if steps.iter().all(|before| before.expression != step.expression) {
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+/// "Comes after these places in this order." With one way for all keys that is a comparison of rows, which both
+/// engines look up in an index as long as the keys are columns. Else, for keys a, b: a after, or a equal and b
+/// after, and so on; with a bound on the first key, for the index.
+fn after(steps: &[Step], places: &[String]) -> String {
+    let first = steps[0].direction;
+    let is_column = |step: &Step| !step.expression.contains('(');
+    if steps.iter().all(|step| step.direction == first && is_column(step)) {
+        let expressions: Vec<&str> = steps.iter().map(|step| step.expression).collect();
+        return format!("({}) {} ({})", expressions.join(", "), comparison(first), places.join(", "));
+    }
+    let mut ways = Vec::with_capacity(steps.len());
+    for (length, (step, place)) in steps.iter().zip(places).enumerate() {
+        let equal = steps[..length].iter().zip(places);
+        let mut way: Vec<String> =
+            equal.map(|(before, place)| format!("{} = {place}", before.expression)).collect();
+        way.push(format!("{} {} {place}", step.expression, comparison(step.direction)));
+        ways.push(format!("({})", way.join(" AND ")));
+    }
+    format!("{} {}= {} AND ({})", steps[0].expression, comparison(first), places[0], ways.join(" OR "))
+}
+
+fn comparison(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ascending => ">",
+        Direction::Descending => "<",
+    }
 }
 
 fn word(direction: Direction) -> &'static str {

@@ -83,8 +83,7 @@ impl Catalog {
         page: &Page<PolicySort>,
     ) -> Result<Vec<Policy>, CatalogError> {
         let mut tx = self.read("listing policies").await?;
-        let mut terms = Where::new();
-        terms.compare("project_id =", project);
+        let mut terms = Where::of("project_id", project);
         if let Some(name) = &filter.name {
             terms.compare("name =", name);
         }

@@ -337,8 +337,7 @@ async fn store_progress(
 }
 
 fn terms_of(project: &ProjectId, filter: &RecordFilter) -> Where {
-    let mut terms = Where::new();
-    terms.compare("source_project_id =", project);
+    let mut terms = Where::of("source_project_id", project);
     terms.any_of("id", &filter.ids);
     terms.any_of("state", filter.states.iter().map(|state| state.word()));
     terms.any_of("checkpoint_item_id", &filter.item_ids);

@@ -8,7 +8,9 @@ use model::checkpoint::ItemState;
 use model::ids::{
     CheckpointId, CheckpointItemId, GrantId, PolicyId, ProjectId, RegionName, ReplicationRecordId, ResourceId,
 };
-use model::replication::{Destination, LedgerEntry, RecordState, ReplicationPlan};
+use model::replication::{
+    Destination, ITEMS_AN_ORDER_MAX, Ledger, LedgerEntry, RecordState, ReplicationPlan, Standing,
+};
 use model::time::Timestamp;
 use sqlx::AssertSqlSafe;
 
@@ -70,24 +72,41 @@ const FIRST_GENERATION: u32 = 1;
 
 impl Catalog {
     /// What the catalog knows about the items of a policy, for one destination region: the input of
-    /// [`model::replication::plan`]. Oldest first; deleted items are left out.
+    /// [`model::replication::plan`]. Oldest first; deleted items are left out. Items whose record settles
+    /// them are counted and not listed.
     pub async fn replication_ledger(
         &self,
         policy: PolicyId,
         region: &RegionName,
-    ) -> Result<Vec<LedgerEntry>, CatalogError> {
+    ) -> Result<Ledger, CatalogError> {
         let mut tx = self.read("reading the replication ledger").await?;
-        let rows = tx
+        let oldest = tx
             .all(
-                "SELECT i.id AS id, i.state AS state, i.origin_region AS origin_region, \
-                 i.created_at AS created_at, r.state AS record_state FROM checkpoint_items i \
-                 LEFT JOIN replication_records r ON r.checkpoint_item_id = i.id \
-                 AND r.destination_region = $2 AND r.is_current = 1 \
-                 WHERE i.policy_id = $1 AND i.state <> 'deleted' ORDER BY i.created_at, i.id",
+                "SELECT i.id AS id, i.created_at AS created_at, i.state AS state, \
+                 i.origin_region AS origin_region, NULL AS record_state FROM checkpoint_items i \
+                 WHERE i.policy_id = $1 AND i.state <> 'deleted' AND i.state = 'available' \
+                 AND i.origin_region IS NULL AND NOT EXISTS (SELECT 1 FROM replication_records r \
+                 WHERE r.checkpoint_item_id = i.id AND r.destination_region = $2 AND r.is_current = 1) \
+                 ORDER BY i.created_at, i.id LIMIT $3",
+                values![policy, region, ITEMS_AN_ORDER_MAX],
+            )
+            .await?;
+        let counts = tx
+            .all(
+                "SELECT i.state AS state, i.origin_region AS origin_region, r.state AS record_state, \
+                 COUNT(*) AS item_count FROM checkpoint_items i LEFT JOIN replication_records r \
+                 ON r.checkpoint_item_id = i.id AND r.destination_region = $2 AND r.is_current = 1 \
+                 WHERE i.policy_id = $1 AND i.state <> 'deleted' GROUP BY i.state, i.origin_region, r.state",
                 values![policy, region],
             )
             .await?;
-        rows.iter().map(ledger_of_row).collect()
+        Ok(Ledger {
+            oldest: oldest.iter().map(ledger_entry_of_row).collect::<Result<_, _>>()?,
+            counts: counts
+                .iter()
+                .map(|row| Ok((standing_of_row(row)?, row.count("item_count")?)))
+                .collect::<Result<_, CatalogError>>()?,
+        })
     }
 
     /// Writes one record and one job for each selected item that is still available and has no
@@ -371,16 +390,22 @@ fn priorities(begun: &[BegunRecord]) -> Vec<(Subject, i64)> {
     priorities
 }
 
-fn ledger_of_row(row: &Row) -> Result<LedgerEntry, CatalogError> {
-    let record_state = match row.optional_text("record_state")? {
+fn ledger_entry_of_row(row: &Row) -> Result<LedgerEntry, CatalogError> {
+    Ok(LedgerEntry {
+        item_id: row.id("id")?,
+        created_at: row.time("created_at")?,
+        standing: standing_of_row(row)?,
+    })
+}
+
+fn standing_of_row(row: &Row) -> Result<Standing, CatalogError> {
+    let current_record = match row.optional_text("record_state")? {
         None => None,
         Some(_) => Some(row.word("record_state", RecordState::from_word)?),
     };
-    Ok(LedgerEntry {
-        item_id: row.id("id")?,
+    Ok(Standing {
         state: row.word("state", ItemState::from_word)?,
         is_replica: row.optional_text("origin_region")?.is_some(),
-        created_at: row.time("created_at")?,
-        current_record: record_state,
+        current_record,
     })
 }

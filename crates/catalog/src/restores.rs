@@ -83,8 +83,7 @@ impl Catalog {
         page: &Page<RestoreSort>,
     ) -> Result<Vec<Restore>, CatalogError> {
         let mut tx = self.read("listing restores").await?;
-        let mut filter = Where::new();
-        filter.compare("project_id =", project);
+        let filter = Where::of("project_id", project);
         let rows = RESTORES.page(&mut tx, filter, page).await?;
         let mut restores = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -69,8 +69,7 @@ impl Catalog {
         page: &Page<ServerSort>,
     ) -> Result<Vec<Server>, CatalogError> {
         let mut tx = self.read("listing servers").await?;
-        let mut filter = Where::new();
-        filter.compare("project_id =", project);
+        let filter = Where::of("project_id", project);
         let rows = SERVERS.page(&mut tx, filter, page).await?;
         all_with_volumes(&mut tx, &rows).await
     }

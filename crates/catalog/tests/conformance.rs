@@ -79,6 +79,7 @@ conformance! {
         released_leases_are_claimable_and_fence_their_holders;
     replication:
         a_call_selects_once_and_then_nothing
+        a_full_order_is_gone_on_with_by_asking_again
         fifty_calls_at_once_list_every_item_once
         items_that_changed_meanwhile_are_left_out
         the_newest_of_each_server_goes_first

@@ -1,6 +1,8 @@
 //! Checkpoints: ordering a backup of one server or of a whole policy, looking at the items, deleting
 //! them. The order ends when rows and jobs are durable; [`crate::backup`] does the work.
 
+use std::collections::HashMap;
+
 use catalog::{RunSharing, Slot};
 use model::checkpoint::{Checkpoint, CheckpointItem, ItemState, VolumeBackup};
 use model::ids::{
@@ -155,9 +157,12 @@ impl Control {
         let project = caller.may(Action::Read)?;
         let found = page_of(page, async |page| self.catalog().items(project, filter, &page).await).await?;
         let ids: Vec<CheckpointItemId> = found.rows.iter().map(|item| item.id).collect();
-        let records = self.catalog().records_of_items(&ids).await?;
+        let mut records: HashMap<CheckpointItemId, Vec<ReplicationRecord>> = HashMap::new();
+        for record in self.catalog().records_of_items(&ids).await? {
+            records.entry(record.item_id).or_default().push(record);
+        }
         let view = |item: CheckpointItem| {
-            let records = records.iter().filter(|record| concerns(record, &item)).cloned().collect();
+            let records = records.remove(&item.id).unwrap_or_default();
             ItemView { item, records }
         };
         Ok(PageOf { rows: found.rows.into_iter().map(view).collect(), has_more: found.has_more })
@@ -296,9 +301,4 @@ fn check_changes(changes: &ServerChanges, item: &CheckpointItem) -> Result<(), E
         }
     }
     Ok(())
-}
-
-/// Whether a record belongs to an item: as its source, or as the replica that it made.
-fn concerns(record: &ReplicationRecord, item: &CheckpointItem) -> bool {
-    record.item_id == item.id || record.destination_item_id == Some(item.id)
 }

@@ -5,6 +5,8 @@
 
 pub mod worker;
 
+use std::collections::BTreeMap;
+
 use catalog::{CatalogError, Conflict, NewRecords, Slot};
 use model::ids::{CheckpointItemId, GrantId, ProjectId, RegionName, ReplicationRecordId};
 use model::policy::Policy;
@@ -25,8 +27,23 @@ pub struct Replication {
     pub source_region: RegionName,
     /// The records written, oldest item first.
     pub selected: Vec<(CheckpointItemId, ReplicationRecordId)>,
-    /// The items left out, each with its reason.
-    pub left_out: Vec<(CheckpointItemId, LeftOut)>,
+    /// How many items were left out, by reason.
+    pub left_out: BTreeMap<LeftOut, u64>,
+}
+
+impl Replication {
+    /// Whether the order was full, so that asking again selects more.
+    pub fn has_more(&self) -> bool {
+        self.left_out.contains_key(&LeftOut::OrderFull)
+    }
+}
+
+/// Who orders the replication of a policy.
+enum OrderedBy {
+    /// Somebody who called.
+    Caller,
+    /// Our own scheduler, for the slot that this order claims, or for one that is claimed already.
+    Scheduler { slot: Option<Slot> },
 }
 
 /// An order to replicate one item.
@@ -53,7 +70,7 @@ impl Control {
     ) -> Result<Replication, Error> {
         let project = caller.may(Action::Replicate)?;
         let policy = self.policy_of(project, order.policy_id).await?;
-        self.begin_policy_replication(&policy, order, None).await
+        self.begin_policy_replication(&policy, order, OrderedBy::Caller).await
     }
 
     /// Makes a replica of one item. Unlike a policy's run, it may do so again after the replica was deleted.
@@ -121,12 +138,32 @@ impl Control {
         Ok(self.catalog().count_records(project, filter).await?)
     }
 
-    /// The common part of a caller's order and the scheduler's, which has a slot.
-    pub(crate) async fn begin_policy_replication(
+    /// A scheduled run: orders until nothing is left over. Answers how many items it concerns. The claim of
+    /// the slot is durable with the first order; what a crash keeps from being ordered, the next run orders.
+    pub(crate) async fn begin_scheduled_replication(
+        &self,
+        policy: &Policy,
+        order: &ReplicationOrder,
+        slot: Slot,
+    ) -> Result<usize, Error> {
+        let mut by = OrderedBy::Scheduler { slot: Some(slot) };
+        let mut item_count = 0;
+        loop {
+            let begun = self.begin_policy_replication(policy, order.clone(), by).await?;
+            item_count += begun.selected.len();
+            if !begun.has_more() || begun.selected.is_empty() {
+                return Ok(item_count);
+            }
+            by = OrderedBy::Scheduler { slot: None };
+        }
+    }
+
+    /// The common part of a caller's order and the scheduler's.
+    async fn begin_policy_replication(
         &self,
         policy: &Policy,
         order: ReplicationOrder,
-        slot: Option<Slot>,
+        by: OrderedBy,
     ) -> Result<Replication, Error> {
         let grant_id = self.require_grant(&order.source_project_id, &order.destination).await?;
         let ledger = self.catalog().replication_ledger(order.policy_id, &order.destination.region).await?;
@@ -134,7 +171,11 @@ impl Control {
         let record_ids: Vec<ReplicationRecordId> =
             plan.selected.iter().map(|_| ReplicationRecordId::from_entropy(self.entropy_bytes())).collect();
         let keep_days = policy.keep_days_wished(&order.destination);
-        let new = NewRecords { record_ids, grant_id, by_scheduler: slot.is_some(), keep_days, slot };
+        let (by_scheduler, slot) = match by {
+            OrderedBy::Caller => (false, None),
+            OrderedBy::Scheduler { slot } => (true, slot),
+        };
+        let new = NewRecords { record_ids, grant_id, by_scheduler, keep_days, slot };
         let selected = self.catalog().begin_replication(&plan, &new, self.now()).await?;
         self.wakes().replicator.notify_one();
         Ok(Replication {

@@ -89,8 +89,7 @@ impl Control {
                     auto_trigger: true,
                     enable_acceleration: *enable_acceleration,
                 };
-                let begun = self.begin_policy_replication(policy, order, Some(slot)).await?;
-                Ok(begun.selected.len())
+                self.begin_scheduled_replication(policy, &order, slot).await
             }
         }
     }

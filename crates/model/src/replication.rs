@@ -3,6 +3,8 @@
 //! [`plan`] is the product's core in one pure function: all items of the policy that are available,
 //! were made here, and have no current record for that destination region (design §6).
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::ItemState;
 use crate::ids::{
     CheckpointId, CheckpointItemId, GrantId, PolicyId, ProjectId, RegionName, ReplicationRecordId,
@@ -171,19 +173,40 @@ pub struct ReplicationOrder {
     pub enable_acceleration: bool,
 }
 
-/// What the catalog knows about one item of a policy, for one destination region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerEntry {
-    /// The item.
-    pub item_id: CheckpointItemId,
+/// The most items that one order selects. What is left over is told in its answer and selected by asking again, so
+/// that an answer, its one transaction and the memory of both are bounded whatever a policy has piled up.
+pub const ITEMS_AN_ORDER_MAX: usize = 10_000;
+
+/// How an item of a policy stands, for one destination region: all that decides whether it is selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
     /// Where it is in its life.
     pub state: ItemState,
     /// Whether it is itself a replica.
     pub is_replica: bool,
-    /// When it was ordered.
-    pub created_at: Timestamp,
     /// The state of its current record for the destination region, if it has one.
     pub current_record: Option<RecordState>,
+}
+
+/// One item of a policy, as a ledger lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// The item.
+    pub item_id: CheckpointItemId,
+    /// When it was ordered.
+    pub created_at: Timestamp,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// What the catalog knows about the items of a policy, for one destination region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Items that may be selected: the oldest of them, at least [`ITEMS_AN_ORDER_MAX`] if there are so many.
+    /// Others may be among them.
+    pub oldest: Vec<LedgerEntry>,
+    /// How many items there are in all, by how they stand.
+    pub counts: Vec<(Standing, u64)>,
 }
 
 /// Why an item was left out of a replication.
@@ -197,6 +220,8 @@ pub enum LeftOut {
     InFlight,
     /// A replica is there.
     AlreadyReplicated,
+    /// The order is full; asking again selects it.
+    OrderFull,
 }
 
 impl LeftOut {
@@ -207,6 +232,7 @@ impl LeftOut {
             LeftOut::IsReplica => "is-replica",
             LeftOut::InFlight => "in-flight",
             LeftOut::AlreadyReplicated => "already-replicated",
+            LeftOut::OrderFull => "order-full",
         }
     }
 }
@@ -216,37 +242,45 @@ impl LeftOut {
 pub struct ReplicationPlan {
     /// The order it answers.
     pub order: ReplicationOrder,
-    /// Items to write records for, oldest first.
+    /// Items to write records for, oldest first; at most [`ITEMS_AN_ORDER_MAX`].
     pub selected: Vec<CheckpointItemId>,
-    /// Items left out, each with its reason.
-    pub left_out: Vec<(CheckpointItemId, LeftOut)>,
+    /// How many items were left out, by reason.
+    pub left_out: BTreeMap<LeftOut, u64>,
 }
 
 /// Decides which items of a policy an order selects. Oldest first, ties broken by id.
-pub fn plan(order: &ReplicationOrder, ledger: &[LedgerEntry]) -> ReplicationPlan {
-    let mut entries: Vec<&LedgerEntry> = ledger.iter().collect();
+pub fn plan(order: &ReplicationOrder, ledger: &Ledger) -> ReplicationPlan {
+    let is_selectable = |entry: &&LedgerEntry| reason_to_leave_out(&entry.standing).is_none();
+    let mut entries: Vec<&LedgerEntry> = ledger.oldest.iter().filter(is_selectable).collect();
     entries.sort_by_key(|entry| (entry.created_at, entry.item_id));
-    let mut planned = ReplicationPlan { order: order.clone(), selected: Vec::new(), left_out: Vec::new() };
-    for entry in entries {
-        match reason_to_leave_out(entry) {
-            None => planned.selected.push(entry.item_id),
-            Some(reason) => planned.left_out.push((entry.item_id, reason)),
+    entries.truncate(ITEMS_AN_ORDER_MAX);
+    let selected: Vec<CheckpointItemId> = entries.iter().map(|entry| entry.item_id).collect();
+    let mut left_out: BTreeMap<LeftOut, u64> = BTreeMap::new();
+    let mut selectable_count = 0;
+    for (standing, count) in &ledger.counts {
+        match reason_to_leave_out(standing) {
+            Some(reason) => *left_out.entry(reason).or_default() += count,
+            None => selectable_count += count,
         }
     }
-    planned
+    let too_many = selectable_count.saturating_sub(selected.len() as u64);
+    if too_many > 0 {
+        left_out.insert(LeftOut::OrderFull, too_many);
+    }
+    ReplicationPlan { order: order.clone(), selected, left_out }
 }
 
-/// Why one item would not be selected, or nothing if it would.
-pub fn reason_to_leave_out(entry: &LedgerEntry) -> Option<LeftOut> {
-    if entry.is_replica {
+/// Why an item that stands like this would not be selected, or nothing if it would.
+pub fn reason_to_leave_out(standing: &Standing) -> Option<LeftOut> {
+    if standing.is_replica {
         return Some(LeftOut::IsReplica);
     }
-    match entry.current_record {
+    match standing.current_record {
         Some(RecordState::Done) => return Some(LeftOut::AlreadyReplicated),
         Some(state) if state.is_current() => return Some(LeftOut::InFlight),
         _ => {}
     }
-    (entry.state != ItemState::Available).then_some(LeftOut::NotAvailable)
+    (standing.state != ItemState::Available).then_some(LeftOut::NotAvailable)
 }
 
 /// One record as the catalog holds it.
@@ -330,16 +364,21 @@ mod tests {
     fn entry(n: u8, state: ItemState, current_record: Option<RecordState>) -> LedgerEntry {
         LedgerEntry {
             item_id: CheckpointItemId::from_entropy([n; 16]),
-            state,
-            is_replica: false,
             created_at: Timestamp::from_micros(100 - i64::from(n)),
-            current_record,
+            standing: Standing { state, is_replica: false, current_record },
         }
+    }
+
+    fn ledger(oldest: Vec<LedgerEntry>) -> Ledger {
+        let counts = oldest.iter().map(|entry| (entry.standing, 1)).collect();
+        Ledger { oldest, counts }
     }
 
     #[test]
     fn a_call_selects_what_is_available_made_here_and_not_replicated_oldest_first() {
-        let ledger = vec![
+        let mut replica = entry(8, ItemState::Available, None);
+        replica.standing.is_replica = true;
+        let ledger = ledger(vec![
             entry(1, ItemState::Available, None),
             entry(2, ItemState::Available, Some(RecordState::Failed)),
             entry(3, ItemState::Available, Some(RecordState::Lost)),
@@ -347,27 +386,42 @@ mod tests {
             entry(5, ItemState::Available, Some(RecordState::Copying)),
             entry(6, ItemState::Protecting, None),
             entry(7, ItemState::Error, None),
-            LedgerEntry { is_replica: true, ..entry(8, ItemState::Available, None) },
-        ];
+            replica,
+        ]);
         let planned = plan(&order(), &ledger);
         let id = |n: u8| CheckpointItemId::from_entropy([n; 16]);
         assert_eq!(planned.selected, vec![id(3), id(2), id(1)]);
-        assert_eq!(
-            planned.left_out,
-            vec![
-                (id(8), LeftOut::IsReplica),
-                (id(7), LeftOut::NotAvailable),
-                (id(6), LeftOut::NotAvailable),
-                (id(5), LeftOut::InFlight),
-                (id(4), LeftOut::AlreadyReplicated),
-            ]
-        );
+        let left_out = [
+            (LeftOut::NotAvailable, 2),
+            (LeftOut::IsReplica, 1),
+            (LeftOut::InFlight, 1),
+            (LeftOut::AlreadyReplicated, 1),
+        ];
+        assert_eq!(planned.left_out, BTreeMap::from(left_out));
+    }
+
+    #[test]
+    fn a_full_order_takes_the_oldest_and_says_how_many_are_left() {
+        let numbered = |n: u32| {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            let created_at = Timestamp::from_micros(1_000_000 - i64::from(n));
+            let item_id = CheckpointItemId::from_bytes(id);
+            LedgerEntry { item_id, created_at, ..entry(1, ItemState::Available, None) }
+        };
+        let most = u32::try_from(ITEMS_AN_ORDER_MAX).unwrap();
+        let planned = plan(&order(), &ledger((0..most + 3).map(numbered).collect()));
+        assert_eq!(planned.selected.len(), ITEMS_AN_ORDER_MAX);
+        assert_eq!(planned.selected[0], numbered(most + 2).item_id, "the oldest");
+        assert_eq!(planned.left_out, BTreeMap::from([(LeftOut::OrderFull, 3)]));
+        let planned = plan(&order(), &ledger((0..most).map(numbered).collect()));
+        assert_eq!((planned.selected.len(), planned.left_out.len()), (ITEMS_AN_ORDER_MAX, 0));
     }
 
     #[test]
     fn every_restoring_or_deleting_item_is_skipped() {
         for state in ItemState::ALL {
-            let planned = plan(&order(), &[entry(1, state, None)]);
+            let planned = plan(&order(), &ledger(vec![entry(1, state, None)]));
             assert_eq!(planned.selected.is_empty(), state != ItemState::Available, "{state:?}");
         }
     }

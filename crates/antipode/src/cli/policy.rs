@@ -1,6 +1,7 @@
 //! `antipode policy …`
 
 use clap::{Args, Subcommand};
+use model::replication::LeftOut;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -299,12 +300,23 @@ async fn replicate(context: &Context, policy: &str, to: &str, accelerate: bool) 
         "destination_project_id": project,
         "enable_acceleration": accelerate,
     } });
-    let answer = context.session.send(Method::POST, Surface::Csbs, &path, Some(&body)).await?;
-    let selected = at(&answer.body, "replication.checkpoint_items");
-    let rows = selected.as_array().map(Vec::as_slice).unwrap_or_default();
-    if let Some(left_out) = answer.left_out {
-        eprintln!("left out: {left_out}");
-    }
+    let mut rows: Vec<Value> = Vec::new();
+    // One order takes so many backups and no more; the rest is ordered by asking again.
+    let mut begun = loop {
+        let answer = context.session.send(Method::POST, Surface::Csbs, &path, Some(&body)).await?;
+        let selected = at(&answer.body, "replication.checkpoint_items").as_array();
+        let selected = selected.map(Vec::as_slice).unwrap_or_default();
+        rows.extend_from_slice(selected);
+        let left_out = answer.left_out.unwrap_or_default();
+        if left_out.contains(LeftOut::OrderFull.word()) && !selected.is_empty() {
+            continue;
+        }
+        if !left_out.is_empty() {
+            eprintln!("left out: {left_out}");
+        }
+        break answer.body["replication"].clone();
+    };
+    begun["checkpoint_items"] = Value::from(rows.clone());
     let records: Vec<String> = rows.iter().map(|row| cell(row, "replication_record_id")).collect();
-    replication::began(context, &answer.body["replication"], rows, records).await
+    replication::began(context, &begun, &rows, records).await
 }

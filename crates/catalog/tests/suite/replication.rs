@@ -8,7 +8,9 @@ use catalog::{
 };
 use model::ids::{CheckpointItemId, ReplicationRecordId};
 use model::policy::Policy;
-use model::replication::{Destination, RecordEvent, RecordState, ReplicationPlan, plan};
+use model::replication::{
+    Destination, ITEMS_AN_ORDER_MAX, LeftOut, RecordEvent, RecordState, ReplicationPlan, plan,
+};
 
 use super::world::{
     World, at, bytes, checkpoint_id, destination, grant_id, item_id, manifest_of, order, other_project,
@@ -103,6 +105,49 @@ pub(crate) async fn a_call_selects_once_and_then_nothing(world: &World) {
     let gone = catalog.begin_replication(&plan, &new_records(&plan, 3), at(1000)).await;
     assert!(matches!(gone, Err(CatalogError::NotFound { what: "policy", .. })));
     assert_eq!(catalog.open_job_count(JobKind::Replicate).await.unwrap(), 4, "open records finish");
+}
+
+/// Writes so many available items of a policy, the first the oldest.
+async fn many_items(world: &World, policy: &Policy, count: usize) {
+    let item = world.run(policy, 1).await[0].id;
+    let sql = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1) \
+               INSERT INTO checkpoint_items (id, checkpoint_id, project_id, policy_id, resource_id, resource_name, \
+               name, state, auto_trigger, incremental, progress_percent, progress_bytes, logical_bytes, added_bytes, \
+               operation_id, sequence, created_at, updated_at) \
+               SELECT '00000000-0000-4000-8000-' || CAST(200000000000 - n AS TEXT), i.checkpoint_id, i.project_id, \
+               i.policy_id, i.resource_id, i.resource_name, i.name, 'available', 0, 0, 100, 0, 0, 0, \
+               i.operation_id, n, i.created_at + n, i.created_at + n \
+               FROM numbers CROSS JOIN checkpoint_items i WHERE i.id = $2";
+    let count = i64::try_from(count).unwrap();
+    sqlx::query(sql).bind(count).bind(item.to_string()).execute(&world.raw).await.unwrap();
+}
+
+pub(crate) async fn a_full_order_is_gone_on_with_by_asking_again(world: &World) {
+    let policy = world.policy(1, &["s1"]).await;
+    many_items(world, &policy, ITEMS_AN_ORDER_MAX + 500).await;
+    let mut listed = Vec::new();
+    for (call, (expected, left)) in (1..).zip([(ITEMS_AN_ORDER_MAX, 501), (501, 0), (0, 0)]) {
+        let plan = planned(world, &policy).await;
+        assert_eq!(plan.left_out.get(&LeftOut::OrderFull).copied().unwrap_or(0), left);
+        let ids = (0..plan.selected.len()).map(|n| {
+            let mut id = bytes(call);
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            ReplicationRecordId::from_bytes(id)
+        });
+        let new = NewRecords {
+            record_ids: ids.collect(),
+            grant_id: grant_id(1),
+            by_scheduler: false,
+            keep_days: None,
+            slot: None,
+        };
+        let begun = world.catalog.begin_replication(&plan, &new, at(1000)).await.unwrap();
+        assert_eq!(begun.len(), expected, "call {call}");
+        listed.extend(begun.into_iter().map(|(item, _)| item));
+    }
+    // The ids fall as the moments rise: oldest first is the other way round.
+    assert_eq!(listed[0], item_id(10));
+    assert!(listed[1..].is_sorted_by(|one, next| one > next), "each once, oldest first");
 }
 
 pub(crate) async fn fifty_calls_at_once_list_every_item_once(world: &World) {

@@ -24,7 +24,7 @@ use crate::http::reader::{Object, Reading};
 use crate::http::request::{Body, InProject, PathParams, Provider};
 
 /// How many items a replication left out and why, such as `not-available=2, in-flight=1`. Absent when
-/// none was.
+/// none was. `order-full` counts those that asking again selects.
 const LEFT_OUT: HeaderName = HeaderName::from_static("x-antipode-left-out");
 
 /// The answer of the core call.
@@ -153,11 +153,7 @@ impl IntoResponse for Replicated {
     }
 }
 
-pub(super) fn left_out(items: &[(CheckpointItemId, LeftOut)]) -> Option<HeaderValue> {
-    let mut counts: BTreeMap<LeftOut, usize> = BTreeMap::new();
-    for (_, reason) in items {
-        *counts.entry(*reason).or_default() += 1;
-    }
+pub(super) fn left_out(counts: &BTreeMap<LeftOut, u64>) -> Option<HeaderValue> {
     let parts: Vec<String> =
         counts.iter().map(|(reason, count)| format!("{}={count}", reason.word())).collect();
     (!parts.is_empty()).then(|| parts.join(", ").try_into().expect("the words are plain ASCII"))
