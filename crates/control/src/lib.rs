@@ -112,6 +112,7 @@ struct Inner {
     arrivals: arrivals::OpenTransfers,
     wakes: Wakes,
     turns: peers::Turns,
+    looks: expiry::Looks,
     changes: changes::WaitingChanges,
     troubles: KeyTroubles,
 }
@@ -141,6 +142,7 @@ impl Control {
             arrivals: arrivals::OpenTransfers::default(),
             wakes: Wakes::default(),
             turns: peers::Turns::default(),
+            looks: expiry::Looks::default(),
             changes: changes::WaitingChanges::default(),
             troubles,
             parts,
@@ -190,6 +192,10 @@ impl Control {
 
     pub(crate) fn turns(&self) -> &peers::Turns {
         &self.inner.turns
+    }
+
+    pub(crate) fn looks(&self) -> &expiry::Looks {
+        &self.inner.looks
     }
 
     pub(crate) fn changes(&self) -> &changes::WaitingChanges {
