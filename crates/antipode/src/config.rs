@@ -192,12 +192,14 @@ pub struct Api {
     /// How clients reach it, without a trailing slash; `http://` and the address listened on when
     /// left out. It stands in the service catalogue and in `next` links.
     pub url: Option<String>,
-    /// The most connections at once; further ones wait to be accepted.
+    /// The most connections at once. Beyond them one that waits for its client gives way to a new one.
     pub connections_max: u32,
-    /// How long a client may take for the head of a request.
+    /// How long a client may take for the head of a request, or leave a connection idle.
     pub header_timeout_seconds: u64,
     /// How long a client may take for the body of a request.
     pub body_timeout_seconds: u64,
+    /// How long a client may leave an answer unread.
+    pub reader_timeout_seconds: u64,
     /// The largest body of a request.
     pub body_bytes_max: u64,
     /// How long running requests may take to end once the process was asked to stop.
@@ -212,6 +214,7 @@ impl Default for Api {
             connections_max: 1024,
             header_timeout_seconds: 15,
             body_timeout_seconds: 30,
+            reader_timeout_seconds: 30,
             body_bytes_max: 1024 * 1024,
             shutdown_seconds: 10,
         }
@@ -383,6 +386,7 @@ impl Config {
             ("api.connections_max", u64::from(self.api.connections_max)),
             ("api.header_timeout_seconds", self.api.header_timeout_seconds),
             ("api.body_timeout_seconds", self.api.body_timeout_seconds),
+            ("api.reader_timeout_seconds", self.api.reader_timeout_seconds),
             ("api.body_bytes_max", self.api.body_bytes_max),
             ("peer.connections_max", u64::from(self.peer.connections_max)),
             ("keep.collect_every_hours", u64::from(self.keep.collect_every_hours)),

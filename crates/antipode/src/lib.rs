@@ -11,6 +11,7 @@ pub mod dev;
 pub mod http;
 pub mod init;
 pub mod key;
+mod open_files;
 pub mod peer;
 pub mod rebuild;
 pub mod serve;

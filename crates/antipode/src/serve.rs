@@ -30,6 +30,7 @@ use crate::config::{Config, ConfigError, LogFormat};
 use crate::http::listener::ConnectionLimits;
 use crate::http::{self, Limits, Site};
 use crate::key::HeldKeys;
+use crate::open_files::connections_within_limit;
 use crate::peer::client::{ClientLimits, NoLinks, PeerClient};
 use crate::peer::identity::{TlsIdentity, TlsIdentityError};
 use crate::peer::listener::{self, ListenerError, ListenerLimits};
@@ -125,8 +126,9 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         entropy: Arc::new(SystemEntropy),
     };
     let limits = ConnectionLimits {
-        connections_max: config.api.connections_max,
+        connections_max: connections_within_limit(config.api.connections_max, config.peer.connections_max),
         header_timeout: Duration::from_secs(config.api.header_timeout_seconds),
+        reader_timeout: Duration::from_secs(config.api.reader_timeout_seconds),
         shutdown: Duration::from_secs(config.api.shutdown_seconds),
     };
     let serving = tokio::spawn(http::listener::serve(

@@ -4,7 +4,6 @@
 //! makes one item a server. Every item has two volumes, every fourth two tags, every hundredth failed; the oldest
 //! tenth has a replication record that is done. What a worker would look for in the vault (manifest, domain) is
 //! that of the newest item the catalog holds, if it holds one. The same arguments give the same rows.
-#![expect(clippy::print_stdout, reason = "the last line is for whoever called")]
 
 use std::error::Error;
 
@@ -266,25 +265,11 @@ impl Order {
                 let row = self.item_row(number, server, &policy_id, &checkpoint, created_at, source);
                 items.push(tx, row).await?;
                 items_before(&mut items, tx, &[&volumes, &tags, &records]).await?;
-                for (position, disk) in ["root", "data"].iter().enumerate() {
-                    let row = vec![
-                        text(self.id_text(6, number * 2 + position as u64)),
-                        text(&item),
-                        Cell::Number(position as i64),
-                        text(format!("{}-{disk}", self.server_id(server))),
-                        text(disk),
-                        Cell::Number(40 << 30),
-                        Cell::Number(i64::from(position == 0)),
-                    ];
+                for row in self.volume_rows(number, server, &item) {
                     volumes.push(tx, row).await?;
                 }
-                if number.is_multiple_of(4) {
-                    let values =
-                        [("team", format!("team-{}", server % 7)), ("tier", format!("t{}", number % 3))];
-                    for (position, (key, value)) in values.iter().enumerate() {
-                        let row = vec![text(&item), Cell::Number(position as i64), text(key), text(value)];
-                        tags.push(tx, row).await?;
-                    }
+                for row in Order::tag_rows(number, server, &item) {
+                    tags.push(tx, row).await?;
                 }
                 if number < self.items / 10 && !number.is_multiple_of(100) {
                     records
@@ -300,6 +285,32 @@ impl Order {
             rest.write(tx).await?;
         }
         Ok(())
+    }
+
+    fn volume_rows(&self, number: u64, server: u64, item: &str) -> Vec<Vec<Cell>> {
+        let row = |(position, disk): (u64, &str)| {
+            vec![
+                text(self.id_text(6, number * 2 + position)),
+                text(item),
+                Cell::Number(position as i64),
+                text(format!("{}-{disk}", self.server_id(server))),
+                text(disk),
+                Cell::Number(40 << 30),
+                Cell::Number(i64::from(position == 0)),
+            ]
+        };
+        (0..).zip(["root", "data"]).map(row).collect()
+    }
+
+    fn tag_rows(number: u64, server: u64, item: &str) -> Vec<Vec<Cell>> {
+        if !number.is_multiple_of(4) {
+            return Vec::new();
+        }
+        let tags = [("team", format!("team-{}", server % 7)), ("tier", format!("t{}", number % 3))];
+        let row = |(position, (key, value)): (i64, (&str, String))| {
+            vec![text(item), Cell::Number(position), text(key), text(value)]
+        };
+        (0..).zip(tags).map(row).collect()
     }
 
     fn item_row(

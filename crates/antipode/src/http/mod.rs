@@ -7,6 +7,7 @@ mod csbs;
 pub mod error;
 mod health;
 mod identity;
+mod json;
 pub mod listener;
 mod openapi;
 mod page;

@@ -4,6 +4,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Query as AxumQuery, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -23,6 +24,14 @@ use super::request_id::AskedPath;
 /// The header that carries a caller's token.
 pub(crate) const AUTH_TOKEN: &str = "x-auth-token";
 
+/// Stands in a request once its caller has proved who they are.
+#[derive(Clone, Copy)]
+struct IsKnown;
+
+/// The largest body of somebody who has not proved who they are: a log-in and no more. Else the memory for
+/// bodies would be open to anybody who can connect.
+const STRANGER_BODY_BYTES_MAX: u64 = 64 * 1024;
+
 /// Somebody with a valid token, whatever its scope.
 pub(crate) struct LoggedIn(pub(crate) Caller);
 
@@ -34,7 +43,9 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<LoggedIn, ApiError> {
         let token = header(&parts.headers, AUTH_TOKEN).ok_or_else(Error::unauthenticated)?;
-        Ok(LoggedIn(Control::from_ref(state).authenticate(token).await?))
+        let caller = Control::from_ref(state).authenticate(token).await?;
+        parts.extensions.insert(IsKnown);
+        Ok(LoggedIn(caller))
     }
 }
 
@@ -69,6 +80,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParams {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathParams, ApiError> {
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|_| ApiError::malformed("path", "is not valid percent-encoded text"))?;
+        if let Some((name, _)) = params.iter().find(|(_, value)| value.contains('\0')) {
+            return Err(ApiError::malformed(name, "may not hold a NUL character"));
+        }
         Ok(PathParams(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 }
@@ -141,6 +155,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 impl Query {
     /// The query of an address.
     pub(crate) fn of(uri: &Uri) -> Result<Query, ApiError> {
+        if !is_text(uri.query().unwrap_or_default()) {
+            return Err(ApiError::malformed("query", "is not valid percent-encoded text"));
+        }
         let pairs = AxumQuery::<Vec<(String, String)>>::try_from_uri(uri);
         let AxumQuery(pairs) =
             pairs.map_err(|_| ApiError::malformed("query", "is not a valid query string"))?;
@@ -201,6 +218,28 @@ impl Query {
     }
 }
 
+/// Whether a query is text once it is decoded. Decoding itself would put a question mark for what is none, and
+/// search for that.
+fn is_text(query: &str) -> bool {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = if *first == b'%' { tail.get(..2) } else { None };
+        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 /// A JSON body. Who reads it decides what must be in it.
 pub(crate) struct Body(pub(crate) Value);
 
@@ -213,22 +252,31 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Body, ApiError> {
         check_content_type(request.headers())?;
         let limits = Limits::from_ref(state);
-        let limit = usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX);
-        let body = Limited::new(request.into_body(), limit).collect();
-        let collected = tokio::time::timeout(Duration::from_secs(limits.body_timeout_seconds), body).await;
-        let collected = collected.map_err(|_| ApiError::too_slow())?.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                return ApiError::malformed("body", format!("is larger than {limit} bytes"));
-            }
-            ApiError::malformed("body", "broke off")
-        })?;
-        let bytes = collected.to_bytes();
+        let bytes = read_bytes(request, &limits).await?;
         if bytes.is_empty() {
             return Err(ApiError::malformed("body", "is empty"));
         }
-        let parsed = serde_json::from_slice(&bytes);
+        let parsed = super::json::parse(&bytes);
         parsed.map(Body).map_err(|error| ApiError::malformed("body", format!("is not valid JSON: {error}")))
     }
+}
+
+/// The body of a request. One that announces too much is refused before a byte of it is read.
+async fn read_bytes(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
+    let limit = match request.extensions().get::<IsKnown>() {
+        Some(IsKnown) => limits.body_bytes_max,
+        None => limits.body_bytes_max.min(STRANGER_BODY_BYTES_MAX),
+    };
+    let too_large = || ApiError::malformed("body", format!("is larger than {limit} bytes"));
+    if request.body().size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let collected = tokio::time::timeout(Duration::from_secs(limits.body_timeout_seconds), body).await;
+    let collected = collected.map_err(|_| ApiError::too_slow())?.map_err(|error| {
+        if error.is::<LengthLimitError>() { too_large() } else { ApiError::malformed("body", "broke off") }
+    })?;
+    Ok(collected.to_bytes())
 }
 
 /// Only a stated type that is not JSON is wrong.
@@ -268,6 +316,17 @@ mod tests {
         for bad in ["/x?i=", "/x?i=,", "/x?i=nonsense"] {
             assert!(query(bad).ids::<CheckpointItemId>("i").is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_query_that_is_no_text_is_refused() {
+        for bad in ["/x?name=%ff", "/x?%c3=a", "/x?name=%ed%a0%80", "/x?name=%c0%80"] {
+            assert!(Query::of(&bad.parse().unwrap()).is_err(), "{bad}");
+        }
+        for good in ["/x?name=100%", "/x?name=%zz", "/x?name=%C3%A4", "/x?name=%2541", "/x?name=%+1"] {
+            assert!(Query::of(&good.parse().unwrap()).is_ok(), "{good}");
+        }
+        assert_eq!(query("/x?name=%2541").last("name"), Some("%41"), "decoded once");
     }
 
     #[test]

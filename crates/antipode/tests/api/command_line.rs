@@ -32,6 +32,7 @@ impl Shell {
         };
         let limits = ConnectionLimits {
             connections_max: 8,
+            reader_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(30),
             shutdown: Duration::from_secs(1),
         };
