@@ -364,5 +364,7 @@ fn the_core_call_answers_as_its_golden_bodies() {
 fn what_was_left_out_is_counted_by_reason() {
     let counts = BTreeMap::from([(LeftOut::InFlight, 1), (LeftOut::NotAvailable, 2)]);
     assert_eq!(left_out(&counts).unwrap(), "not-available=2, in-flight=1");
+    let full = BTreeMap::from([(LeftOut::OrderFull, 90_000)]);
+    assert_eq!(left_out(&full).unwrap(), "order-full=90000", "asking again selects them");
     assert_eq!(left_out(&BTreeMap::new()), None);
 }
