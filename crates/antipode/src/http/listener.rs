@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use self::places::{Place, Places, Waits};
+use self::places::{Place, Places, WaitsFor};
 use self::socket::Socket;
 
 /// The largest head of a request, in bytes.
@@ -121,12 +121,12 @@ async fn answer(
     place: Arc<Place>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    place.note(Waits::ForUs);
+    place.note(WaitsFor::Us);
     let (parts, body) = request.into_parts();
     let body = Body::new(WatchedBody { body, place: place.clone() });
     let answered = router.oneshot(axum::extract::Request::from_parts(parts, body)).await;
     // What remains is to write it; the socket notes when the client does not read.
-    place.note(Waits::ForHead);
+    place.note(WaitsFor::Head);
     answered
 }
 
@@ -145,7 +145,7 @@ impl hyper::body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.place.note(if polled.is_pending() { Waits::ForBody } else { Waits::ForUs });
+        self.place.note(if polled.is_pending() { WaitsFor::Body } else { WaitsFor::Us });
         polled
     }
 

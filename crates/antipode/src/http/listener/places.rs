@@ -18,15 +18,15 @@ use tokio::time::Instant;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waits {
+pub(super) enum WaitsFor {
     /// The client: the head of its next request.
-    ForHead,
+    Head,
     /// The client: the next piece of a body.
-    ForBody,
+    Body,
     /// The client: to read what it was answered.
-    ForReader,
+    Reader,
     /// Us.
-    ForUs,
+    Us,
 }
 
 /// All places.
@@ -45,7 +45,7 @@ struct State {
 
 struct Held {
     address: IpAddr,
-    waits: Waits,
+    waits: WaitsFor,
     since: Instant,
     has_asked: bool,
     leave: Arc<Notify>,
@@ -87,7 +87,7 @@ impl Places {
         let (number, leave) = (state.last_number, Arc::new(Notify::new()));
         let held = Held {
             address,
-            waits: Waits::ForHead,
+            waits: WaitsFor::Head,
             since: Instant::now(),
             has_asked: false,
             leave: leave.clone(),
@@ -109,10 +109,10 @@ impl State {
         }
         let rank = |held: &Held| {
             let turn = match held.waits {
-                Waits::ForHead if !held.has_asked => 0,
-                Waits::ForHead => 1,
-                Waits::ForBody | Waits::ForReader => 2,
-                Waits::ForUs => return None,
+                WaitsFor::Head if !held.has_asked => 0,
+                WaitsFor::Head => 1,
+                WaitsFor::Body | WaitsFor::Reader => 2,
+                WaitsFor::Us => return None,
             };
             Some((Reverse(crowds[&held.address]), turn, held.since))
         };
@@ -128,7 +128,7 @@ impl Place {
     }
 
     /// Notes what the connection waits for from now on.
-    pub(super) fn note(&self, waits: Waits) {
+    pub(super) fn note(&self, waits: WaitsFor) {
         let mut state = self.places.state();
         let Some(held) = state.held.get_mut(&self.number) else { return };
         if held.waits == waits {
@@ -136,9 +136,9 @@ impl Place {
         }
         held.waits = waits;
         held.since = Instant::now();
-        held.has_asked |= waits == Waits::ForUs;
+        held.has_asked |= waits == WaitsFor::Us;
         let is_full = state.held.len() >= self.places.most;
-        if is_full && waits != Waits::ForUs {
+        if is_full && waits != WaitsFor::Us {
             self.places.changed.notify_one();
         }
     }
@@ -172,10 +172,10 @@ mod tests {
         }
         let other = places.take(address(2)).await;
         let third = places.take(address(3)).await;
-        crowd[0].note(Waits::ForUs);
-        crowd[1].note(Waits::ForUs);
-        crowd[1].note(Waits::ForHead);
-        crowd[2].note(Waits::ForBody);
+        crowd[0].note(WaitsFor::Us);
+        crowd[1].note(WaitsFor::Us);
+        crowd[1].note(WaitsFor::Head);
+        crowd[2].note(WaitsFor::Body);
         let order = [3, 1, 2];
         let mut newer = Vec::new();
         for (step, gone) in order.into_iter().enumerate() {
@@ -190,14 +190,14 @@ mod tests {
     async fn who_waits_for_us_keeps_the_place_and_a_new_one_waits() {
         let places = Places::new(1);
         let busy = places.take(address(1)).await;
-        busy.note(Waits::ForUs);
+        busy.note(WaitsFor::Us);
         assert!(places.try_take(address(2)).is_none());
         let waiting = tokio::spawn({
             let places = places.clone();
             async move { places.take(address(2)).await }
         });
         tokio::task::yield_now().await;
-        busy.note(Waits::ForHead);
+        busy.note(WaitsFor::Head);
         let newer = waiting.await.unwrap();
         assert!(has_to_leave(&busy) && !has_to_leave(&newer));
         drop(busy);

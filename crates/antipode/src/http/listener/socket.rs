@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, interval_at};
 
-use super::places::{Place, Waits};
+use super::places::{Place, WaitsFor};
 
 /// What a client may still send after its last answer, and how long it may take. A socket that is closed with
 /// bytes unread takes back the answer that is on its way, and the client of a body that is too large would
@@ -44,14 +44,14 @@ impl Socket {
     fn watch_reader<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             if self.stalled.take().is_some() {
-                self.place.note(Waits::ForHead);
+                self.place.note(WaitsFor::Head);
             }
             return wrote;
         }
         let timeout = self.reader_timeout;
         let place = &self.place;
         let stalled = self.stalled.get_or_insert_with(|| {
-            place.note(Waits::ForReader);
+            place.note(WaitsFor::Reader);
             alarm(timeout)
         });
         ready!(stalled.poll_tick(cx));
