@@ -72,11 +72,11 @@ impl World {
         assert!(matches!(inner.as_slice(), [one] if one.starts_with(&wanted)), "{name}: {inner:?}");
     }
 
-    /// Asserts that a count looks at `index` and at no row.
+    /// Asserts that a count looks at an index whose name begins so, and at no row.
     async fn counts_by(&self, name: &str, filter: ItemFilter, index: &str) {
         let statements = self.statements(self.catalog.count_items(&project(), &filter)).await;
         let plan = self.plan(statements.into_iter().next().unwrap()).await;
-        let wanted = format!("SEARCH checkpoint_items USING COVERING INDEX {index} (");
+        let wanted = format!("SEARCH checkpoint_items USING COVERING INDEX {index}");
         assert!(
             matches!(plan.as_slice(), [one] if one.detail.starts_with(&wanted)),
             "{name}: {}",
@@ -136,8 +136,13 @@ async fn every_filter_of_items_has_an_index_in_the_order_of_the_list() {
     ];
     for (name, filter, index) in cases {
         world.pages_by(name, filter.clone(), Page { limit: 10, ..Page::first() }, index).await;
-        // A name alone is looked for in the smallest index that holds it.
-        let counting = if name == "name" { "live_items_by_name" } else { index };
+        let counting = match name {
+            // Any index of live items knows how many there are.
+            "nothing" => "live_items_",
+            // A name alone is looked for in the smallest index that holds it.
+            "name" => "live_items_by_name",
+            _ => index,
+        };
         world.counts_by(name, filter, counting).await;
     }
     let checkpoint = ItemFilter { checkpoint_ids: vec![CheckpointId::from_bytes([1; 16])], ..all() };
@@ -216,10 +221,9 @@ async fn what_is_left_to_replicate_is_read_from_an_index_in_its_order() {
         let plan = world.plan(statement).await;
         let touched: Vec<_> = plan.iter().map(|step| step.detail.as_str()).collect();
         let items = "SEARCH i USING COVERING INDEX live_items_to_replicate (policy_id=?";
-        let records =
-            "SEARCH r USING INDEX one_current_replication (checkpoint_item_id=? AND destination_region=?)";
+        let records = "INDEX one_current_replication (checkpoint_item_id=? AND destination_region=?)";
         assert!(touched.iter().any(|detail| detail.starts_with(items)), "{touched:?}");
-        assert!(touched.iter().any(|detail| detail.starts_with(records)), "{touched:?}");
+        assert!(touched.iter().any(|detail| detail.contains(records)), "{touched:?}");
         assert!(!touched.iter().any(|detail| detail.contains("B-TREE FOR ORDER BY")), "{touched:?}");
     }
 }
