@@ -1,7 +1,7 @@
 //! Retention: how long results are kept, and which of them go now.
 //!
-//! [`expired`] is pure and looks at the items of one server under one operation. It promises, for any
-//! history: nothing that is held, in use, not available or inside its promised time goes; the newest
+//! [`judge`] is pure and looks at the items of one server under one operation; [`expired`] is what it lets go.
+//! It promises, for any history: nothing that is held, in use, not available or inside its promised time goes; the newest
 //! available item never goes; what goes at one moment would go at any later one.
 
 #[cfg(test)]
@@ -111,12 +111,6 @@ impl Retention {
     fn count_max(&self) -> Option<usize> {
         usize::try_from(self.fields.max_backups).ok().filter(|count| *count > 0)
     }
-
-    /// Whether the limit by age, if there is one, has passed for this moment.
-    fn is_too_old(&self, moment: Timestamp, now: Timestamp) -> bool {
-        let days = self.fields.duration_days;
-        days > 0 && moment.plus_days(days) <= now
-    }
 }
 
 /// The offset of `UTC±HH:MM` in seconds.
@@ -199,9 +193,75 @@ impl Candidate {
     fn arrived_at(&self) -> Option<Timestamp> {
         self.arrival.map(|arrival| arrival.arrived_at)
     }
+}
 
-    fn may_go(&self, now: Timestamp) -> bool {
-        self.is_available && !self.is_held && self.arrival.is_none_or(|arrival| arrival.keep_until <= now)
+/// A rule or a fact that keeps an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeptBy {
+    /// Everything is kept for ever.
+    Permanent,
+    /// There is no limit by count and none by age.
+    NoLimit,
+    /// It is one of the newest so many automatic ones, and not too old.
+    Last,
+    /// It was not made by the scheduler, so that the limit by count does not look at it.
+    MadeByHand,
+    /// It is not too old, and not one too many.
+    Age,
+    /// It stands for its day.
+    Day,
+    /// It stands for its week.
+    Week,
+    /// It stands for its month.
+    Month,
+    /// It stands for its year.
+    Year,
+    /// It is the newest available one of the server.
+    Newest,
+    /// Somebody, or running work, needs it.
+    Held,
+    /// The grant it came under promised so.
+    Promised,
+    /// It is not available: it neither counts nor goes.
+    NotAvailable,
+}
+
+impl KeptBy {
+    /// The word for outsiders.
+    pub fn word(self) -> &'static str {
+        match self {
+            KeptBy::Permanent => "permanent",
+            KeptBy::NoLimit => "no-limit",
+            KeptBy::Last => "last",
+            KeptBy::MadeByHand => "made-by-hand",
+            KeptBy::Age => "age",
+            KeptBy::Day => "day",
+            KeptBy::Week => "week",
+            KeptBy::Month => "month",
+            KeptBy::Year => "year",
+            KeptBy::Newest => "newest",
+            KeptBy::Held => "held",
+            KeptBy::Promised => "promised",
+            KeptBy::NotAvailable => "not-available",
+        }
+    }
+}
+
+/// What retention says of one item at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The item.
+    pub id: CheckpointItemId,
+    /// Everything that keeps it; nothing for one that goes now.
+    pub kept_by: Vec<KeptBy>,
+    /// When it goes if no backup is made and nothing is taken away until then: now, at a later moment, or never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Verdict {
+    /// Whether the item goes now.
+    pub fn is_expired(&self) -> bool {
+        self.kept_by.is_empty()
     }
 }
 
@@ -212,40 +272,117 @@ impl Candidate {
 /// itself), or when it is `duration_days` old, unless the rules for days, weeks, months and years
 /// keep it, or it is the newest one, or [`Candidate`] says that it must stay.
 pub fn expired(retention: &Retention, candidates: &[Candidate], now: Timestamp) -> Vec<CheckpointItemId> {
-    if retention.fields.permanent {
-        return Vec::new();
-    }
-    let mut available: Vec<&Candidate> = candidates.iter().filter(|item| item.is_available).collect();
-    available.sort_by_key(|item| item.newest_first());
-    let automatic: Vec<&Candidate> = available.iter().copied().filter(|item| item.auto_trigger).collect();
-
-    let count_max = retention.count_max().unwrap_or(automatic.len());
-    let too_many: BTreeSet<_> = automatic.iter().skip(count_max).map(|item| item.id).collect();
-    let kept = kept_by_periods(retention, &automatic);
-
-    // The newest is the first; it never goes.
-    let mut expired: Vec<_> = available
-        .into_iter()
-        .skip(1)
-        .filter(|item| too_many.contains(&item.id) || retention.is_too_old(item.moment(), now))
-        .filter(|item| !kept.contains(&item.id) && item.may_go(now))
-        .map(|item| item.id)
-        .collect();
-    expired.reverse();
-    expired
+    judge(retention, candidates, now).iter().filter(|verdict| verdict.is_expired()).map(|v| v.id).collect()
 }
 
-/// The items kept because they stand for one of the last days, weeks, months or years.
-fn kept_by_periods(retention: &Retention, automatic: &[&Candidate]) -> BTreeSet<CheckpointItemId> {
+/// What retention says of every item of one server under one operation, oldest first.
+pub fn judge(retention: &Retention, candidates: &[Candidate], now: Timestamp) -> Vec<Verdict> {
+    let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
+    newest_first.sort_by_key(|item| item.newest_first());
+    let available = || newest_first.iter().copied().filter(|item| item.is_available);
+    let automatic: Vec<&Candidate> = available().filter(|item| item.auto_trigger).collect();
+    let count_max = retention.count_max().unwrap_or(automatic.len());
+    let bench = Bench {
+        retention,
+        now,
+        newest: available().next().map(|item| item.id),
+        surplus: automatic.iter().skip(count_max).map(|item| item.id).collect(),
+        periods: kept_by_periods(retention, &automatic),
+    };
+    newest_first.iter().rev().map(|item| bench.verdict(item)).collect()
+}
+
+/// What must be known of all items to judge one.
+struct Bench<'a> {
+    retention: &'a Retention,
+    now: Timestamp,
+    /// The newest available item.
+    newest: Option<CheckpointItemId>,
+    /// Automatic items that are too many.
+    surplus: BTreeSet<CheckpointItemId>,
+    /// Items that stand for a day, week, month or year.
+    periods: BTreeMap<CheckpointItemId, Vec<KeptBy>>,
+}
+
+impl Bench<'_> {
+    fn verdict(&self, item: &Candidate) -> Verdict {
+        let mut kept_by = self.kept_by_rules(item);
+        let is_kept_for_good = self.is_kept_for_good(item);
+        if item.is_held {
+            kept_by.push(KeptBy::Held);
+        }
+        let promise = item.arrival.map(|arrival| arrival.keep_until).filter(|end| self.now < *end);
+        if promise.is_some() {
+            kept_by.push(KeptBy::Promised);
+        }
+        let expires_at = match (is_kept_for_good, self.falls_at(item)) {
+            (false, Some(moment)) => Some(moment.max(promise.unwrap_or(moment)).max(self.now)),
+            _ => None,
+        };
+        Verdict { id: item.id, kept_by, expires_at }
+    }
+
+    /// Whether no passing of time takes it.
+    fn is_kept_for_good(&self, item: &Candidate) -> bool {
+        self.retention.fields.permanent
+            || !item.is_available
+            || item.is_held
+            || self.newest == Some(item.id)
+            || self.periods.contains_key(&item.id)
+    }
+
+    /// When the limits by count and by age take it, the rules for periods aside: they may have done so before.
+    fn falls_at(&self, item: &Candidate) -> Option<Timestamp> {
+        let days = self.retention.fields.duration_days;
+        if self.surplus.contains(&item.id) {
+            return Some(self.now);
+        }
+        (days > 0).then(|| item.moment().plus_days(days))
+    }
+
+    fn kept_by_rules(&self, item: &Candidate) -> Vec<KeptBy> {
+        let fields = &self.retention.fields;
+        if !item.is_available {
+            return vec![KeptBy::NotAvailable];
+        }
+        if fields.permanent {
+            return vec![KeptBy::Permanent];
+        }
+        let mut kept_by = Vec::new();
+        let has_fallen = self.falls_at(item).is_some_and(|moment| moment <= self.now);
+        if !has_fallen {
+            match (self.retention.count_max(), item.auto_trigger) {
+                (Some(_), true) => kept_by.push(KeptBy::Last),
+                (Some(_), false) => kept_by.push(KeptBy::MadeByHand),
+                (None, _) if fields.duration_days <= 0 => kept_by.push(KeptBy::NoLimit),
+                (None, _) => {}
+            }
+            if fields.duration_days > 0 {
+                kept_by.push(KeptBy::Age);
+            }
+        }
+        kept_by.extend(self.periods.get(&item.id).into_iter().flatten());
+        if self.newest == Some(item.id) {
+            kept_by.push(KeptBy::Newest);
+        }
+        kept_by
+    }
+}
+
+/// The items kept because they stand for one of the last days, weeks, months or years, and for which.
+fn kept_by_periods(
+    retention: &Retention,
+    automatic: &[&Candidate],
+) -> BTreeMap<CheckpointItemId, Vec<KeptBy>> {
     let fields = &retention.fields;
     let periods = [
-        (fields.day_backups, Period::Day),
-        (fields.week_backups, Period::Week),
-        (fields.month_backups, Period::Month),
-        (fields.year_backups, Period::Year),
+        (fields.day_backups, Period::Day, KeptBy::Day),
+        (fields.week_backups, Period::Week, KeptBy::Week),
+        (fields.month_backups, Period::Month, KeptBy::Month),
+        (fields.year_backups, Period::Year, KeptBy::Year),
     ];
-    let mut kept = BTreeSet::new();
-    for (count, period) in periods {
+    let mut kept: BTreeMap<CheckpointItemId, Vec<KeptBy>> = BTreeMap::new();
+    for (count, period, kept_by) in periods {
         let mut first_of: BTreeMap<(i32, u32), &Candidate> = BTreeMap::new();
         for item in automatic {
             let zoned = item.moment().plus_seconds(retention.zone_offset_seconds);
@@ -254,7 +391,9 @@ fn kept_by_periods(retention: &Retention, automatic: &[&Candidate]) -> BTreeSet<
                 *first = item;
             }
         }
-        kept.extend(first_of.values().rev().take(count as usize).map(|item| item.id));
+        for item in first_of.values().rev().take(count as usize) {
+            kept.entry(item.id).or_default().push(kept_by);
+        }
     }
     kept
 }

@@ -112,6 +112,19 @@ impl Tag {
         }
         Ok(tags)
     }
+
+    /// The tags that a thing has once it is given some more: a known key keeps its place and gets the new
+    /// value. Nothing when that would be more than [`TAGS_MAX`].
+    pub fn merged(before: &[Tag], given: &[Tag]) -> Option<Vec<Tag>> {
+        let mut merged = before.to_vec();
+        for tag in given {
+            match merged.iter_mut().find(|known| known.key == tag.key) {
+                Some(known) => known.value.clone_from(&tag.value),
+                None => merged.push(tag.clone()),
+            }
+        }
+        (merged.len() <= TAGS_MAX).then_some(merged)
+    }
 }
 
 #[cfg(test)]
@@ -135,5 +148,17 @@ mod tests {
         assert!(Tag::new("", "b").is_err());
         assert!(Tag::new_set(vec![]).is_err());
         assert!(Tag::new_set(vec![tag.clone(), tag]).is_err());
+    }
+
+    #[test]
+    fn a_given_tag_overwrites_its_key_in_place_and_an_eleventh_is_too_many() {
+        let tag = |key: &str, value: &str| Tag::new(key, value).unwrap();
+        let before = [tag("a", "1"), tag("b", "2")];
+        let given = [tag("c", "3"), tag("a", "9"), tag("c", "4")];
+        let merged = Tag::merged(&before, &given).unwrap();
+        assert_eq!(merged, [tag("a", "9"), tag("b", "2"), tag("c", "4")]);
+        let ten: Vec<Tag> = (0..10).map(|n| tag(&format!("k{n}"), "")).collect();
+        assert_eq!(Tag::merged(&ten, &[tag("k3", "new")]).unwrap().len(), TAGS_MAX);
+        assert_eq!(Tag::merged(&ten, &[tag("eleventh", "")]), None);
     }
 }
