@@ -128,6 +128,13 @@ CREATE TABLE condemned_manifests (
     PRIMARY KEY (vault_id, manifest_digest)
 ) STRICT;
 
+CREATE TABLE deleted_policies (
+    id TEXT NOT NULL PRIMARY KEY,
+    project_id TEXT NOT NULL,
+    deleted_at INTEGER NOT NULL,
+    adopted_by TEXT
+) STRICT;
+
 CREATE TABLE grants (
     id TEXT NOT NULL PRIMARY KEY,
     source_region TEXT NOT NULL,
@@ -165,9 +172,13 @@ CREATE TABLE item_tags (
     item_id TEXT NOT NULL REFERENCES checkpoint_items (id),
     position INTEGER NOT NULL,
     tag_key TEXT NOT NULL,
-    tag_value TEXT NOT NULL,
+    tag_value TEXT NOT NULL, project_id TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (item_id, position)
 ) STRICT;
+
+CREATE INDEX item_tags_by_key ON item_tags (project_id, tag_key, tag_value, item_id);
+
+CREATE UNIQUE INDEX one_item_tag_a_key ON item_tags (item_id, tag_key);
 
 CREATE TABLE jobs (
     kind TEXT NOT NULL,
@@ -285,9 +296,13 @@ CREATE TABLE policy_tags (
     policy_id TEXT NOT NULL REFERENCES policies (id),
     position INTEGER NOT NULL,
     tag_key TEXT NOT NULL,
-    tag_value TEXT NOT NULL,
+    tag_value TEXT NOT NULL, project_id TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (policy_id, position)
 ) STRICT;
+
+CREATE UNIQUE INDEX one_policy_tag_a_key ON policy_tags (policy_id, tag_key);
+
+CREATE INDEX policy_tags_by_key ON policy_tags (project_id, tag_key, tag_value, policy_id);
 
 CREATE TABLE projects (
     id TEXT NOT NULL PRIMARY KEY,

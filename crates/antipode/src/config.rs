@@ -65,6 +65,9 @@ pub struct Config {
     /// How long deleted backups can be had back, and when space is freed.
     #[serde(default)]
     pub keep: Keep,
+    /// What the policies of a project may come to.
+    #[serde(default)]
+    pub policies: Policies,
     /// The log on standard error.
     #[serde(default)]
     pub log: Log,
@@ -303,6 +306,16 @@ impl Default for Keep {
     }
 }
 
+/// `[policies]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policies {
+    /// The most policies of one project; 0 means no limit.
+    pub count_max: u32,
+    /// The most servers of one policy; 0 means no limit.
+    pub servers_max: u32,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -449,7 +462,7 @@ mod tests {
         assert_eq!((shown.work, shown.log), (least.work, least.log));
         let passphrase_file = shown.keys.passphrase_file.clone();
         assert_eq!(shown.keys, Keys { passphrase_file, ..least.keys });
-        assert_eq!(shown.keep, least.keep);
+        assert_eq!((shown.keep, shown.policies), (least.keep, least.policies));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use catalog::{Catalog, CatalogError};
 use clap::Args;
 use control::collection::CollectionRules;
 use control::peers::messages::PeerLinks;
+use control::policies::PolicyLimits;
 use control::servers::{NewServer, NewVolume};
 use control::verification::VerificationPlan;
 use control::workers::{Timer, WorkerCounts, Workers};
@@ -237,8 +238,17 @@ pub(crate) async fn control_over(
         index_dir: config.storage.data_dir.join("index"),
         vault_settings: vault_settings(config),
         collection: collection_rules(config),
+        policy_limits: PolicyLimits {
+            policies_max: most(config.policies.count_max),
+            servers_max: most(config.policies.servers_max),
+        },
     };
     Ok((Control::open_without(parts, keys.troubles).await?, keys.tls))
+}
+
+/// A limit of the configuration: 0 means none.
+fn most(count: u32) -> Option<u32> {
+    (count > 0).then_some(count)
 }
 
 /// Registers the servers that the configuration lists and the catalog does not know.

@@ -222,7 +222,7 @@ impl Order {
             created_at: now,
             updated_at: now,
         };
-        Ok(catalog.create_policy(&new).await?)
+        Ok(catalog.create_policy(&new, None).await?)
     }
 
     async fn add_items(&self, tx: &mut Transaction<'static, Any>, source: &Source) -> Outcome<()> {
@@ -241,7 +241,7 @@ impl Order {
             "volume_backups",
             "id, item_id, position, volume_id, volume_name, size_bytes, bootable",
         );
-        let mut tags = Batch::into("item_tags", "item_id, position, tag_key, tag_value");
+        let mut tags = Batch::into("item_tags", "item_id, position, tag_key, tag_value, project_id");
         let mut records = Batch::into("replication_records", RECORD_COLUMNS);
         let (mut run, mut number) = (0, 0);
         while number < self.items {
@@ -268,7 +268,8 @@ impl Order {
                 for row in self.volume_rows(number, server, &item) {
                     volumes.push(tx, row).await?;
                 }
-                for row in Order::tag_rows(number, server, &item) {
+                for mut row in Order::tag_rows(number, server, &item) {
+                    row.push(text(&self.project));
                     tags.push(tx, row).await?;
                 }
                 if number < self.items / 10 && !number.is_multiple_of(100) {

@@ -2,13 +2,12 @@
 //! that is being copied to another region stays; one whose record only waits goes and its record is
 //! skipped.
 
-use std::collections::BTreeSet;
-
 use model::checkpoint::{CheckpointItem, ItemEvent, ItemState};
 use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, ReplicationRecordId};
 use model::replication::{RecordEvent, RecordState};
 use model::time::Timestamp;
 
+use crate::adoption::lock_policies_of;
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::items::{LockedItem, item_columns, lock_item, store_item_state, whole_items};
@@ -291,22 +290,6 @@ async fn lock_waiting_jobs(
         lock_job(tx, JobKind::Replicate, record.bytes()).await?;
     }
     Ok(waiting)
-}
-
-/// Locks the policies that made these items, so that none of them is selected for replication between
-/// our look at its records and the end of the transaction.
-async fn lock_policies_of(tx: &mut Tx, items: &[CheckpointItemId]) -> Result<(), CatalogError> {
-    let mut policies: BTreeSet<PolicyId> = BTreeSet::new();
-    for item in items {
-        let row = tx.first("SELECT policy_id FROM checkpoint_items WHERE id = $1", values![item]).await?;
-        if let Some(policy) = row.map(|row| row.optional_id("policy_id")).transpose()?.flatten() {
-            policies.insert(policy);
-        }
-    }
-    for policy in policies {
-        tx.execute("UPDATE policies SET name = name WHERE id = $1", values![policy]).await?;
-    }
-    Ok(())
 }
 
 /// Skips the waiting records of an item and ends their jobs. False when a record is further than

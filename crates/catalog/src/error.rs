@@ -71,15 +71,38 @@ pub enum Conflict {
         /// The policy that has it.
         policy: PolicyId,
     },
+    /// The project has as many policies as it may.
+    #[error("a project may have {policies_max} policies")]
+    TooManyPolicies {
+        /// How many.
+        policies_max: u32,
+    },
     /// A run of the policy is going.
     #[error("a run of the policy is going")]
     PolicyRunning {
         /// Whether the scheduler started that run.
         auto_trigger: bool,
     },
+    /// The policy was not deleted, so that nothing of it can be adopted.
+    #[error("policy {policy} exists; only the backups of a deleted policy can be adopted")]
+    PolicyExists {
+        /// The policy.
+        policy: PolicyId,
+    },
+    /// Another policy has its backups.
+    #[error("policy {adopter} has adopted the backups of policy {policy}")]
+    PolicyAdopted {
+        /// The deleted policy.
+        policy: PolicyId,
+        /// Who has its backups.
+        adopter: PolicyId,
+    },
     /// The policy changed since the caller read it.
     #[error("the policy was changed by somebody else meanwhile")]
     PolicyChanged,
+    /// It would carry more tags than it may.
+    #[error("it would carry more than {} tags", model::text::TAGS_MAX)]
+    TooManyTags,
     /// The item is in a state that forbids it.
     #[error("item {item} is {}", state.word())]
     ItemBusy {

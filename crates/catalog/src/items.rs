@@ -11,7 +11,8 @@ use sqlx::AssertSqlSafe;
 use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
 use crate::page::{List, Page, SortKey, Where, places};
-use crate::policies::{description_of, tag_of_row};
+use crate::policies::description_of;
+use crate::tags::{Tagged, insert_tags, tag_of_row};
 use crate::value::{Row, Value, values};
 
 /// Which items are wanted. Empty lists and missing values let everything through.
@@ -96,7 +97,8 @@ macro_rules! item_columns {
 }
 pub(crate) use item_columns;
 
-const ITEMS: List = List { columns: item_columns!(), table: "checkpoint_items", what: "checkpoint item" };
+pub(crate) const ITEMS: List =
+    List { columns: item_columns!(), table: "checkpoint_items", what: "checkpoint item" };
 
 /// How many items one statement asks about.
 const IDS_A_STATEMENT: usize = 500;
@@ -355,14 +357,7 @@ async fn insert_item_parts(tx: &mut Tx, item: &CheckpointItem) -> Result<(), Cat
         )
         .await?;
     }
-    for (position, tag) in item.tags.iter().enumerate() {
-        tx.execute(
-            "INSERT INTO item_tags (item_id, position, tag_key, tag_value) VALUES ($1, $2, $3, $4)",
-            values![item.id, position, &tag.key, &tag.value],
-        )
-        .await?;
-    }
-    Ok(())
+    insert_tags(tx, &Tagged::Item(item.id), &item.project_id, &item.tags).await
 }
 
 /// Items from their rows, with the volumes and tags of all of them in a few statements.

@@ -8,6 +8,7 @@
 //! each other's way on both engines.
 #![forbid(unsafe_code)]
 
+mod adoption;
 mod backups;
 mod checkpoints;
 mod collection;
@@ -36,11 +37,13 @@ mod restores;
 mod schedule;
 mod servers;
 mod state_outbox;
+mod tags;
 mod transfers;
 mod value;
 mod vaults;
 mod verification;
 
+pub use adoption::{Adopted, DeletedPolicy};
 pub use backups::{ItemProgress, SequenceScope, StoredItem};
 pub use checkpoints::RunSharing;
 pub use collection::{
@@ -68,6 +71,7 @@ pub use restores::RestoreSort;
 pub use schedule::{OPERATIONS_MAX, PlannedOperation, Slot};
 pub use servers::ServerSort;
 pub use state_outbox::{StateSubject, SubjectState, UnwrittenState};
+pub use tags::{TagFamily, TagFilter, TagMatch, TagToRemove, Tagged, ValueMatch};
 pub use transfers::{OpenedTransfer, TransferKey, TransferOffer, TransferRow};
 pub use vaults::{NewVault, VaultKind, VaultRow, VaultSource};
 pub use verification::{PackToVerify, VerificationCoverage, VerificationMode};

@@ -115,8 +115,14 @@ impl Where {
 
     /// Adds "the column contains this text", letter case aside.
     pub(crate) fn contains(&mut self, column: &str, text: &str) {
+        let term = self.containing(column, text);
+        self.terms.push(term);
+    }
+
+    /// The same as a term that is not added yet.
+    pub(crate) fn containing(&mut self, column: &str, text: &str) -> String {
         let place = self.bind(like_pattern(text));
-        self.terms.push(format!("LOWER({column}) LIKE {place} ESCAPE '\\'"));
+        format!("LOWER({column}) LIKE {place} ESCAPE '\\'")
     }
 
     /// Notes a value and gives its place, such as `$3`.

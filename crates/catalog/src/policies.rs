@@ -1,19 +1,22 @@
 //! Policies: which servers, when, how long kept. A policy is read and written whole; its schedule
-//! lives in `schedule.rs`.
+//! lives in `schedule.rs`, its way out of the rows in `policies/rows.rs`.
+
+mod rows;
 
 use model::ids::{PolicyId, ProjectId, ResourceId};
-use model::policy::{OperationDefinition, Policy, PolicyResource, ScheduledOperation, Trigger};
-use model::retention::{Retention, RetentionFields};
-use model::schedule::Pattern;
-use model::text::{Description, Name, Tag};
+use model::policy::{OperationDefinition, Policy, ScheduledOperation};
 use model::time::Timestamp;
 
+use crate::adoption::{DeletedPolicy, insert_deleted};
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::page::{List, Page, SortKey, Where};
 use crate::servers::policy_of_server_row;
 use crate::state_outbox::{StateSubject, note_change, note_deletion};
+use crate::tags::{Tagged, insert_tags};
 use crate::value::{Row, values};
+
+pub(crate) use rows::{description_of, whole_policies};
 
 /// What policies can be ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +55,24 @@ pub struct PolicyFilter {
     pub name: Option<String>,
 }
 
-const POLICIES: List = List {
+pub(crate) const POLICIES: List = List {
     columns: "id, project_id, name, description, parameters, created_at, updated_at",
     table: "policies",
     what: "policy",
 };
 
 impl Catalog {
-    /// Makes a policy. `NameTaken` in its project, `ServerInPolicy`, or `IdTaken`.
-    pub async fn create_policy(&self, policy: &Policy) -> Result<(), CatalogError> {
+    /// Makes a policy. `NameTaken` in its project, `ServerInPolicy`, `IdTaken`, or `TooManyPolicies` when
+    /// the project has as many as it may.
+    pub async fn create_policy(
+        &self,
+        policy: &Policy,
+        policies_max: Option<u32>,
+    ) -> Result<(), CatalogError> {
         let mut tx = self.write("creating a policy").await?;
+        if let Some(policies_max) = policies_max {
+            require_room(&mut tx, &policy.project_id, policies_max).await?;
+        }
         insert_policy(&mut tx, policy).await?;
         note_change(&mut tx, StateSubject::Policy, policy.id, &policy.project_id, policy.updated_at).await?;
         tx.commit().await
@@ -88,11 +99,7 @@ impl Catalog {
             terms.compare("name =", name);
         }
         let rows = POLICIES.page(&mut tx, terms, page).await?;
-        let mut policies = Vec::with_capacity(rows.len());
-        for row in &rows {
-            policies.push(whole_policy(&mut tx, row).await?);
-        }
-        Ok(policies)
+        whole_policies(&mut tx, &rows).await
     }
 
     /// Replaces a policy, if nobody changed it since the caller read it (`PolicyChanged`). Operations
@@ -147,8 +154,8 @@ impl Catalog {
         Ok(updated_at)
     }
 
-    /// Deletes a policy; its checkpoints stay and its open replication records finish.
-    /// `PolicyRunning` while a run is going.
+    /// Deletes a policy. Its checkpoints stay, also those of a run that is going on, which finishes as if
+    /// nothing had happened, and so do its open replication records. What is left of the policy is its id.
     pub async fn delete_policy(
         &self,
         project: &ProjectId,
@@ -158,11 +165,10 @@ impl Catalog {
         let mut tx = self.write("deleting a policy").await?;
         let policy = lock_policy(&mut tx, id).await?.filter(|policy| policy.project_id == *project);
         policy.ok_or_else(|| CatalogError::not_found("policy", id))?;
-        if let Some(auto_trigger) = running_of(&mut tx, id).await? {
-            return Err(Conflict::PolicyRunning { auto_trigger }.into());
-        }
         delete_parts(&mut tx, id).await?;
         tx.execute("DELETE FROM policies WHERE id = $1", values![id]).await?;
+        let project_id = project.clone();
+        insert_deleted(&mut tx, &DeletedPolicy { id, project_id, deleted_at: now, adopted_by: None }).await?;
         note_deletion(&mut tx, StateSubject::Policy, id, project, now).await?;
         tx.commit().await
     }
@@ -188,11 +194,7 @@ impl Catalog {
                 values![],
             )
             .await?;
-        let mut policies = Vec::with_capacity(rows.len());
-        for row in &rows {
-            policies.push(whole_policy(&mut tx, row).await?);
-        }
-        Ok(policies)
+        whole_policies(&mut tx, &rows).await
     }
 }
 
@@ -228,6 +230,17 @@ pub(crate) async fn insert_policy(tx: &mut Tx, policy: &Policy) -> Result<(), Ca
     Ok(())
 }
 
+/// Refuses one policy more than a project may have. Locking the project makes two calls see each other.
+async fn require_room(tx: &mut Tx, project: &ProjectId, policies_max: u32) -> Result<(), CatalogError> {
+    tx.execute("UPDATE projects SET name = name WHERE id = $1", values![project]).await?;
+    let counting = "SELECT COUNT(*) AS policy_count FROM policies WHERE project_id = $1";
+    let row = tx.first(counting, values![project]).await?;
+    match row.map_or(Ok(0), |row| row.count("policy_count"))? {
+        count if count < u64::from(policies_max) => Ok(()),
+        _ => Err(Conflict::TooManyPolicies { policies_max }.into()),
+    }
+}
+
 /// Whether a run of the policy is going, and if so whether the scheduler started it.
 pub(crate) async fn running_of(tx: &mut Tx, policy: PolicyId) -> Result<Option<bool>, CatalogError> {
     let row = tx
@@ -255,10 +268,8 @@ pub(crate) async fn read_policy(tx: &mut Tx, id: PolicyId) -> Result<Option<Poli
             values![id],
         )
         .await?;
-    match row {
-        None => Ok(None),
-        Some(row) => Ok(Some(whole_policy(tx, &row).await?)),
-    }
+    let rows: Vec<Row> = row.into_iter().collect();
+    Ok(whole_policies(tx, &rows).await?.pop())
 }
 
 fn name_taken(policy: &Policy) -> Conflict {
@@ -312,14 +323,7 @@ async fn insert_parts(tx: &mut Tx, policy: &Policy) -> Result<(), CatalogError> 
             .await?;
         }
     }
-    for (position, tag) in policy.tags.iter().enumerate() {
-        tx.execute(
-            "INSERT INTO policy_tags (policy_id, position, tag_key, tag_value) VALUES ($1, $2, $3, $4)",
-            values![policy.id, position, &tag.key, &tag.value],
-        )
-        .await?;
-    }
-    Ok(())
+    insert_tags(tx, &Tagged::Policy(policy.id), &policy.project_id, &policy.tags).await
 }
 
 async fn insert_operation(
@@ -378,108 +382,4 @@ async fn insert_operation(
         return Err(Conflict::IdTaken { what: "scheduled operation", id }.into());
     }
     Ok(())
-}
-
-async fn whole_policy(tx: &mut Tx, row: &Row) -> Result<Policy, CatalogError> {
-    let id: PolicyId = row.id("id")?;
-    let operations = tx
-        .all(
-            "SELECT id, name, description, enabled, operation_type, keep_permanent, keep_max_backups, \
-             keep_duration_days, keep_day_backups, keep_week_backups, keep_month_backups, \
-             keep_year_backups, keep_timezone, destination_region, destination_project_id, \
-             enable_acceleration, trigger_id, trigger_pattern, trigger_start_time \
-             FROM scheduled_operations WHERE policy_id = $1 ORDER BY position",
-            values![id],
-        )
-        .await?;
-    let tags = tx
-        .all("SELECT tag_key, tag_value FROM policy_tags WHERE policy_id = $1 ORDER BY position", values![id])
-        .await?;
-    Ok(Policy {
-        id,
-        project_id: row.id("project_id")?,
-        name: Name::new(&row.text("name")?).map_err(|_| row.corrupt("name"))?,
-        description: description_of(row, "description")?,
-        parameters: row.text("parameters")?,
-        resources: read_resources(tx, id).await?,
-        operations: operations.iter().map(operation_of_row).collect::<Result<_, _>>()?,
-        tags: tags.iter().map(tag_of_row).collect::<Result<_, _>>()?,
-        created_at: row.time("created_at")?,
-        updated_at: row.time("updated_at")?,
-    })
-}
-
-async fn read_resources(tx: &mut Tx, policy: PolicyId) -> Result<Vec<PolicyResource>, CatalogError> {
-    let rows = tx
-        .all(
-            "SELECT resource_id, name, extra_info FROM policy_resources WHERE policy_id = $1 \
-             ORDER BY position",
-            values![policy],
-        )
-        .await?;
-    let excluded = tx
-        .all(
-            "SELECT resource_id, volume_id FROM policy_excluded_volumes WHERE policy_id = $1 \
-             ORDER BY resource_id, position",
-            values![policy],
-        )
-        .await?;
-    let mut resources = Vec::with_capacity(rows.len());
-    for row in &rows {
-        resources.push(PolicyResource {
-            id: row.id("resource_id")?,
-            name: row.text("name")?,
-            extra_info: row.optional_text("extra_info")?,
-            excluded_volumes: Vec::new(),
-        });
-    }
-    for row in &excluded {
-        let server: ResourceId = row.id("resource_id")?;
-        let resource = resources.iter_mut().find(|resource| resource.id == server);
-        let resource = resource.ok_or_else(|| row.corrupt("resource_id"))?;
-        resource.excluded_volumes.push(row.id("volume_id")?);
-    }
-    Ok(resources)
-}
-
-fn operation_of_row(row: &Row) -> Result<ScheduledOperation, CatalogError> {
-    let retention = Retention::new(RetentionFields {
-        permanent: row.flag("keep_permanent")?,
-        max_backups: row.integer("keep_max_backups")?,
-        duration_days: row.integer("keep_duration_days")?,
-        day_backups: row.small("keep_day_backups")?,
-        week_backups: row.small("keep_week_backups")?,
-        month_backups: row.small("keep_month_backups")?,
-        year_backups: row.small("keep_year_backups")?,
-        timezone: row.optional_text("keep_timezone")?,
-    })
-    .map_err(|bad| row.corrupt(bad.field))?;
-    let definition = match row.text("operation_type")?.as_str() {
-        "backup" => OperationDefinition::Backup { retention },
-        "replication" => OperationDefinition::Replication {
-            retention,
-            destination_region: row.id("destination_region")?,
-            destination_project_id: row.id("destination_project_id")?,
-            enable_acceleration: row.flag("enable_acceleration")?,
-        },
-        _ => return Err(row.corrupt("operation_type")),
-    };
-    let pattern =
-        Pattern::parse(&row.text("trigger_pattern")?).map_err(|_| row.corrupt("trigger_pattern"))?;
-    Ok(ScheduledOperation {
-        id: row.id("id")?,
-        name: row.text("name")?,
-        description: description_of(row, "description")?,
-        enabled: row.flag("enabled")?,
-        definition,
-        trigger: Trigger { id: row.id("trigger_id")?, pattern, start_time: row.time("trigger_start_time")? },
-    })
-}
-
-pub(crate) fn tag_of_row(row: &Row) -> Result<Tag, CatalogError> {
-    Ok(Tag { key: row.text("tag_key")?, value: row.text("tag_value")? })
-}
-
-pub(crate) fn description_of(row: &Row, column: &str) -> Result<Description, CatalogError> {
-    Description::new(&row.text(column)?).map_err(|_| row.corrupt(column))
 }

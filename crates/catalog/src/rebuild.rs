@@ -10,6 +10,7 @@ use model::policy::Policy;
 use model::server::Server;
 use model::time::Timestamp;
 
+use crate::adoption::{DeletedPolicy, insert_deleted};
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::grants::insert_grant;
@@ -129,6 +130,13 @@ impl Catalog {
     pub async fn rebuild_policy(&self, policy: &Policy) -> Result<(), CatalogError> {
         let mut tx = self.write("rebuilding a policy").await?;
         insert_policy(&mut tx, policy).await?;
+        tx.commit().await
+    }
+
+    /// Writes what is left of a deleted policy.
+    pub async fn rebuild_deleted_policy(&self, deleted: &DeletedPolicy) -> Result<(), CatalogError> {
+        let mut tx = self.write("rebuilding a deleted policy").await?;
+        insert_deleted(&mut tx, deleted).await?;
         tx.commit().await
     }
 

@@ -1,14 +1,20 @@
 //! Servers and their volumes, as the region operator registered them.
 
+use std::collections::BTreeSet;
+
 use model::ids::{PolicyId, ProjectId, ResourceId, VolumeId};
 use model::server::{Server, Volume, VolumeFormat};
 use model::time::Timestamp;
+use sqlx::AssertSqlSafe;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
-use crate::page::{List, Page, SortKey, Where};
+use crate::page::{List, Page, SortKey, Where, places};
 use crate::state_outbox::{StateSubject, note_change, note_deletion};
-use crate::value::{Row, values};
+use crate::value::{Row, Value, values};
+
+/// How many servers one statement asks about.
+const IDS_A_STATEMENT: usize = 500;
 
 /// What servers can be ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +86,27 @@ impl Catalog {
         let rows =
             tx.all("SELECT id, project_id, name, created_at FROM servers ORDER BY id", values![]).await?;
         all_with_volumes(&mut tx, &rows).await
+    }
+
+    /// Which of these servers a project has.
+    pub async fn known_servers(
+        &self,
+        project: &ProjectId,
+        ids: &[&ResourceId],
+    ) -> Result<BTreeSet<ResourceId>, CatalogError> {
+        let mut tx = self.read("looking for servers").await?;
+        let mut known = BTreeSet::new();
+        for some in ids.chunks(IDS_A_STATEMENT) {
+            let sql =
+                format!("SELECT id FROM servers WHERE project_id = $1 AND id IN ({})", places(2, some.len()));
+            let mut bound = values![project];
+            bound.extend(some.iter().map(|id| Value::from(*id)));
+            // Safe: made of our own words and places; every value is bound.
+            for row in tx.all(AssertSqlSafe(sql), bound).await? {
+                known.insert(row.id("id")?);
+            }
+        }
+        Ok(known)
     }
 
     /// The server that a volume belongs to, whatever the project.

@@ -6,11 +6,12 @@ use std::fmt::Display;
 
 use model::grant::Grant;
 use model::identity::Project;
-use model::ids::{CheckpointItemId, ProjectId};
+use model::ids::{CheckpointItemId, PolicyId, ProjectId};
 use model::policy::Policy;
 use model::server::Server;
 use model::time::Timestamp;
 
+use crate::adoption::adopter_of;
 use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
 use crate::grants::read_grant;
@@ -101,6 +102,8 @@ pub enum SubjectState {
         is_expiry: bool,
         /// Its manifest, for items and replicas that had one.
         manifest_digest: Option<[u8; 32]>,
+        /// Who adopted its backups, for a policy.
+        adopted_by: Option<PolicyId>,
     },
 }
 
@@ -158,6 +161,18 @@ pub(crate) async fn note_deletion(
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     put(tx, subject, &id.to_string(), project, now, Some(DELETED), Some(now)).await
+}
+
+/// Notes, in the transaction in which a policy adopts the backups of a deleted one, that the store does not
+/// know yet. It stands with the deleted one, of which nothing else can change any more.
+pub(crate) async fn note_adoption(
+    tx: &mut Tx,
+    old: PolicyId,
+    project: &ProjectId,
+    deleted_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    put(tx, StateSubject::Policy, &old.to_string(), project, now, Some(DELETED), Some(deleted_at)).await
 }
 
 /// Remembers who orders the end of an item. Nothing is written before [`note_item_gone`].
@@ -248,6 +263,10 @@ async fn unwritten_of_row(tx: &mut Tx, row: &Row) -> Result<UnwrittenState, Cata
             is_undone: row.flag("is_undone")?,
             is_expiry: word == EXPIRED,
             manifest_digest: row.optional_bytes("manifest_digest")?,
+            adopted_by: match subject {
+                StateSubject::Policy => adopter_of(tx, row.id("subject_id")?).await?,
+                _ => None,
+            },
         },
         Some(_) => return Err(row.corrupt("deletion")),
     };

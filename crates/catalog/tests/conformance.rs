@@ -56,10 +56,19 @@ conformance! {
         a_policy_comes_back_as_it_was_given
         a_server_is_in_one_policy_at_most
         a_change_over_an_unseen_change_is_refused
-        a_running_policy_is_not_deleted
+        a_policy_is_deleted_while_it_runs_and_the_run_finishes
+        a_project_has_no_more_policies_than_it_may
+        a_page_of_policies_comes_back_whole
         next_runs_survive_changes_of_other_things
         a_slot_runs_once
         a_slot_is_claimed_if_and_only_if_its_run_begins;
+    adoption:
+        a_policy_adopts_the_backups_of_a_deleted_one
+        an_adoption_is_refused_where_nothing_can_be_adopted
+        a_chain_of_adoptions_ends_with_the_last
+        what_is_replicated_is_not_replicated_again_after_an_adoption
+        adopting_and_deleting_at_once_leave_no_record_of_a_deleted_item
+        an_adoption_waits_to_be_written;
     checkpoints:
         a_run_is_written_with_its_jobs_or_not_at_all
         an_exclusive_run_excludes_and_says_whom
@@ -140,6 +149,11 @@ conformance! {
         what_changes_waits_until_its_newest_revision_is_written
         servers_and_grants_wait_too
         an_item_that_is_gone_says_by_whom;
+    tags:
+        tags_are_given_and_taken_away_one_by_one
+        a_policy_with_other_tags_is_a_changed_policy
+        a_search_by_tags_counts_and_pages
+        ten_tags_given_at_once_are_all_there;
     storm:
         a_storm_of_callers_and_workers_leaves_the_books_in_order;
     corruption:

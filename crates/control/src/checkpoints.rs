@@ -156,16 +156,19 @@ impl Control {
     ) -> Result<PageOf<ItemView>, Error> {
         let project = caller.may(Action::Read)?;
         let found = page_of(page, async |page| self.catalog().items(project, filter, &page).await).await?;
-        let ids: Vec<CheckpointItemId> = found.rows.iter().map(|item| item.id).collect();
+        Ok(PageOf { rows: self.with_records(found.rows).await?, has_more: found.has_more })
+    }
+
+    /// Items with the records that replicate them.
+    pub(crate) async fn with_records(&self, items: Vec<CheckpointItem>) -> Result<Vec<ItemView>, Error> {
+        let ids: Vec<CheckpointItemId> = items.iter().map(|item| item.id).collect();
         let mut records: HashMap<CheckpointItemId, Vec<ReplicationRecord>> = HashMap::new();
         for record in self.catalog().records_of_items(&ids).await? {
             records.entry(record.item_id).or_default().push(record);
         }
-        let view = |item: CheckpointItem| {
-            let records = records.remove(&item.id).unwrap_or_default();
-            ItemView { item, records }
-        };
-        Ok(PageOf { rows: found.rows.into_iter().map(view).collect(), has_more: found.has_more })
+        let view =
+            |item: CheckpointItem| ItemView { records: records.remove(&item.id).unwrap_or_default(), item };
+        Ok(items.into_iter().map(view).collect())
     }
 
     /// One item. The id of a checkpoint with one item stands for that item, as real clients use it.

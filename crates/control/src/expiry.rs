@@ -1,14 +1,12 @@
 //! Expiry: which backups retention drops, decided by [`model::retention`], per policy and server. An
 //! item that is being copied or restored waits; one whose replication never began is dropped and its
-//! record says "expired, never replicated".
+//! record says "expired, never replicated". [`crate::preview`] shows beforehand what goes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use catalog::RetentionItem;
-use model::ids::{CheckpointItemId, PolicyId, ResourceId};
+use model::ids::{CheckpointItemId, PolicyId};
 use model::policy::Policy;
-use model::retention::{self, Candidate};
 use model::time::Timestamp;
 use tracing::info;
 use vault::crash_point;
@@ -75,14 +73,10 @@ impl Control {
 
     async fn expire_items_of(&self, policy: &Policy) -> Result<(), Error> {
         let Some(operation) = policy.backup_operation() else { return Ok(()) };
-        let mut by_server: BTreeMap<ResourceId, Vec<Candidate>> = BTreeMap::new();
-        for RetentionItem { item, is_in_use } in self.catalog().items_for_retention(policy.id).await? {
-            by_server.entry(item.resource_id.clone()).or_default().push(Candidate::of(&item, is_in_use));
-        }
         let now = self.now();
-        let retention = operation.definition.retention();
+        let judged = self.judge_items(policy, operation.definition.retention(), now).await?;
         let expired: Vec<CheckpointItemId> =
-            by_server.values().flat_map(|items| retention::expired(retention, items, now)).collect();
+            judged.iter().filter(|one| one.verdict.is_expired()).map(|one| one.item.id).collect();
         if expired.is_empty() {
             return Ok(());
         }

@@ -25,6 +25,7 @@ pub mod lost_keys;
 pub mod page;
 pub mod peers;
 pub mod policies;
+pub mod preview;
 pub mod quarantine;
 pub mod rebuild;
 pub mod region;
@@ -34,6 +35,7 @@ mod rollback;
 mod schedule;
 pub mod servers;
 mod state;
+pub mod tags;
 mod vaults;
 pub mod verification;
 mod volumes;
@@ -60,6 +62,7 @@ use crate::collection::CollectionRules;
 use crate::lost_keys::KeyTroubles;
 use crate::peers::PeerTable;
 use crate::peers::messages::PeerLinks;
+use crate::policies::PolicyLimits;
 use crate::vaults::Vaults;
 use crate::workers::{Timer, Wakes};
 
@@ -103,6 +106,8 @@ pub struct Parts {
     pub vault_settings: VaultSettings,
     /// How long deleted items can be had back, and when vaults are collected.
     pub collection: CollectionRules,
+    /// What the policies of one project may come to.
+    pub policy_limits: PolicyLimits,
 }
 
 struct Inner {

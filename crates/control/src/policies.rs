@@ -1,19 +1,33 @@
 //! Policies: made, changed and deleted. Updates merge operations by id and never drop unnamed ones;
 //! a definition that is given replaces the old one, so that a limit can be switched off.
 
+pub use catalog::Adopted;
 use model::ids::{PolicyId, ProjectId, ResourceId, ScheduledOperationId, TriggerId};
 use model::policy::{OperationDefinition, Policy, PolicyResource, ScheduledOperation, Trigger};
 use model::schedule::Pattern;
 use model::text::{Description, Name, Tag};
 use model::time::Timestamp;
+use vault::crash_point;
 
 use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
-use crate::page::{Page, PageOf, PolicyFilter, PolicySort, found, found_or, page_of};
+use crate::page::{Page, PageOf, PolicyFilter, PolicySort, found_or, page_of};
 
 /// The most servers one policy may name.
 const RESOURCES_MAX: usize = 10_000;
+
+/// How often a change is made anew from what somebody else changed meanwhile.
+const UPDATE_TRIES: u32 = 8;
+
+/// The limits of the origin. They are off unless an operator sets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyLimits {
+    /// The most policies of one project.
+    pub policies_max: Option<u32>,
+    /// The most servers of one policy.
+    pub servers_max: Option<u32>,
+}
 
 /// A policy to be made.
 #[derive(Clone, Debug)]
@@ -65,7 +79,7 @@ pub struct PolicyChange {
 /// What an update changes in one operation.
 #[derive(Clone, Debug, Default)]
 pub struct OperationChange {
-    /// Which one. May be left out where the policy has one operation of the definition's type.
+    /// Which one; mandatory, and still an option so that its absence is refused by name.
     pub id: Option<ScheduledOperationId>,
     /// A new name.
     pub name: Option<String>,
@@ -100,7 +114,7 @@ impl Control {
             updated_at: now,
         };
         self.check_operations(&policy.operations)?;
-        self.catalog().create_policy(&policy).await?;
+        self.catalog().create_policy(&policy, self.parts().policy_limits.policies_max).await?;
         self.wakes().scheduler.notify_one();
         Ok(policy)
     }
@@ -122,7 +136,7 @@ impl Control {
         page_of(page, async |page| self.catalog().policies(project, filter, &page).await).await
     }
 
-    /// Changes a policy. Two changes at once: the second is told to read again.
+    /// Changes a policy. Of two changes at once the second is made from what the first one left.
     pub async fn update_policy(
         &self,
         caller: &Caller,
@@ -130,6 +144,21 @@ impl Control {
         change: PolicyChange,
     ) -> Result<Policy, Error> {
         let project = caller.may(Action::ChangePolicies)?;
+        for _ in 1..UPDATE_TRIES {
+            match self.update_policy_once(project, id, change.clone()).await {
+                Err(error) if error.reason == Reason::PolicyChanged => {}
+                done => return done,
+            }
+        }
+        self.update_policy_once(project, id, change).await
+    }
+
+    async fn update_policy_once(
+        &self,
+        project: &ProjectId,
+        id: PolicyId,
+        change: PolicyChange,
+    ) -> Result<Policy, Error> {
         let mut policy = self.policy_of(project, id).await?;
         let seen = policy.updated_at;
         if let Some(resources) = change.resources {
@@ -140,8 +169,10 @@ impl Control {
         policy.description = change.description.unwrap_or(policy.description);
         policy.parameters = change.parameters.unwrap_or(policy.parameters);
         for (position, operation) in change.operations.into_iter().enumerate() {
-            let field = format!("scheduled_operations[{position}]");
-            self.change_operation(&mut policy, operation).map_err(|error| error.at(field))?;
+            self.change_operation(&mut policy, operation).map_err(|mut error| {
+                let part = error.field.take().unwrap_or_default();
+                error.at(format!("scheduled_operations[{position}].{part}"))
+            })?;
         }
         self.check_operations(&policy.operations)?;
         policy.updated_at = self.now();
@@ -150,13 +181,25 @@ impl Control {
         Ok(policy)
     }
 
-    /// Deletes a policy. Its backups stay, its open replication records finish.
+    /// Deletes a policy. Its backups stay until somebody deletes them or another policy adopts them: no
+    /// retention governs them any more. A run that is going on and its open replication records finish.
     pub async fn delete_policy(&self, caller: &Caller, id: PolicyId) -> Result<(), Error> {
         let project = caller.may(Action::ChangePolicies)?;
         self.policy_of(project, id).await?;
         self.catalog().delete_policy(project, id, self.now()).await?;
+        crash_point!("policy.deleted");
         self.wakes().scheduler.notify_one();
         Ok(())
+    }
+
+    /// Gives a policy the backups of a deleted one of the same project: from now on its retention applies to
+    /// them, and what was replicated is not replicated again. Doing it again changes nothing.
+    pub async fn adopt_policy(&self, caller: &Caller, id: PolicyId, old: PolicyId) -> Result<Adopted, Error> {
+        let project = caller.may(Action::ChangePolicies)?;
+        let adopted = self.catalog().adopt_policy(project, id, old, self.now()).await?;
+        crash_point!("policy.adopted");
+        self.wakes().scheduler.notify_one();
+        Ok(adopted)
     }
 
     pub(crate) async fn policy_of(&self, project: &ProjectId, id: PolicyId) -> Result<Policy, Error> {
@@ -164,19 +207,19 @@ impl Control {
     }
 
     async fn check_resources(&self, project: &ProjectId, resources: &[PolicyResource]) -> Result<(), Error> {
-        if resources.len() > RESOURCES_MAX {
-            return Err(Error::invalid("resources", "names too many servers"));
+        let servers_max = self.parts().policy_limits.servers_max;
+        let servers_max = servers_max.map_or(RESOURCES_MAX, |most| RESOURCES_MAX.min(most as usize));
+        if resources.len() > servers_max {
+            return Err(Error::invalid("resources", format!("names more than {servers_max} servers")));
         }
-        let mut seen: Vec<&ResourceId> = Vec::with_capacity(resources.len());
-        for (position, resource) in resources.iter().enumerate() {
+        let mut named: Vec<&ResourceId> = resources.iter().map(|resource| &resource.id).collect();
+        let known = self.catalog().known_servers(project, &named).await?;
+        if let Some(position) = named.iter().position(|id| !known.contains(*id)) {
             let field = format!("resources[{position}].id");
-            if found(self.catalog().server(project, &resource.id).await)?.is_none() {
-                return Err(Error::refused(Reason::ServerNotFound, "server do not exist").at(field));
-            }
-            seen.push(&resource.id);
+            return Err(Error::refused(Reason::ServerNotFound, "server do not exist").at(field));
         }
-        seen.sort();
-        if seen.windows(2).any(|pair| pair[0] == pair[1]) {
+        named.sort();
+        if named.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::invalid("resources", "names one server twice"));
         }
         Ok(())
@@ -222,8 +265,10 @@ impl Control {
             .find(|operation| operation.id == id)
             .ok_or_else(|| Error::invalid("id", "the policy has no such scheduled operation"))?;
         if let Some(definition) = change.definition {
-            if definition.operation_type() != operation.definition.operation_type() {
-                return Err(Error::invalid("operation_type", "the type of an operation cannot change"));
+            let (old, new) = (operation.definition.operation_type(), definition.operation_type());
+            if old != new {
+                let why = format!("is that of a {new}, and the operation is a {old}; its type cannot change");
+                return Err(Error::invalid("operation_definition", why));
             }
             operation.definition = definition;
         }

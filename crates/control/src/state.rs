@@ -22,6 +22,7 @@ use vault::state::{
 use crate::error::{Error, Kind};
 use crate::{Control, blocking};
 
+pub(crate) mod adoption;
 pub(crate) mod document;
 pub(crate) mod json;
 pub(crate) mod reading;
@@ -87,7 +88,14 @@ impl Control {
                 grant_record(grant, unwritten.revision, self.region_id(&grant.source_region))
             }
             SubjectState::Project(project) => project_record(project, unwritten.revision),
-            SubjectState::Gone { deleted_at, purge_after, is_undone, is_expiry, manifest_digest } => {
+            SubjectState::Gone {
+                deleted_at,
+                purge_after,
+                is_undone,
+                is_expiry,
+                manifest_digest,
+                adopted_by,
+            } => {
                 let subject = Subject {
                     kind: subject_kind(unwritten.subject),
                     id: unwritten.id.clone(),
@@ -101,7 +109,7 @@ impl Control {
                     is_expiry: *is_expiry,
                     is_undone: *is_undone,
                     deleted_by: String::new(),
-                    reason: String::new(),
+                    reason: adopted_by.map_or_else(String::new, adoption::reason_of),
                 })
             }
         }

@@ -10,6 +10,7 @@ mod names;
 mod output;
 mod policy;
 mod policy_fields;
+mod policy_retention;
 mod project;
 mod region;
 mod replication;
@@ -246,6 +247,8 @@ mod tests {
             "antipode policy create n --keep-last -1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=0",
             "antipode region confirm eu-b ABCDE",
             "antipode vault collect --json",
+            "antipode policy retention preview nightly --at 2027-01-01T00:00:00 --keep-last 3",
+            "antipode policy adopt nightly 2b1f8c3e-5f0d-4f0e-9a53-6f5f0a7f1d01",
             "antipode api GET /version",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

@@ -10,6 +10,7 @@ use super::error::{CliError, Outcome};
 use super::names::{policy_id, server_id, split_destination};
 use super::output::{Column, at, cell};
 use super::policy_fields::{Keep, Schedule};
+use super::policy_retention::{RetentionCommand, adopt};
 use super::replication;
 use super::session::Surface;
 use super::{checkpoint, output::Format};
@@ -47,6 +48,16 @@ pub enum PolicyCommand {
         /// Yes, I mean it
         #[arg(long)]
         yes: bool,
+    },
+    /// How long backups are kept
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Take over the backups of a deleted policy
+    Adopt {
+        /// The policy, by id, beginning of the id, or name
+        policy: String,
+        /// The id of the deleted policy
+        old_id: String,
     },
     /// Back up the policy's servers now
     Run {
@@ -137,6 +148,8 @@ impl PolicyCommand {
             }
             PolicyCommand::Update(update) => update.run(context).await,
             PolicyCommand::Delete { policy, yes } => delete(context, &policy, yes).await,
+            PolicyCommand::Retention(command) => command.run(context).await,
+            PolicyCommand::Adopt { policy, old_id } => adopt(context, &policy, &old_id).await,
             PolicyCommand::Run { policy, servers } => run_now(context, &policy, &servers).await,
             PolicyCommand::Replicate { policy, to, accelerate } => {
                 replicate(context, &policy, &to, accelerate).await

@@ -229,9 +229,21 @@ impl Session {
         Ok(self.send(Method::POST, surface, path, Some(body)).await?.body)
     }
 
-    /// Reads a whole list, page by page. The next page is asked for at our own address: a link names
-    /// what the server believes its address is.
+    /// Reads a whole list, page by page.
     pub(crate) async fn list(&self, surface: Surface, path: &str, key: &str) -> Outcome<Vec<Value>> {
+        self.list_by(Method::GET, surface, path, None, key).await
+    }
+
+    /// The same by any method. The next page is asked for at our own address: a link names what the server
+    /// believes its address is.
+    pub(crate) async fn list_by(
+        &self,
+        method: Method,
+        surface: Surface,
+        path: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> Outcome<Vec<Value>> {
         let mut rows = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -240,9 +252,9 @@ impl Session {
                 Some(marker) => format!("{path}{joint}marker={marker}"),
                 None => path.to_owned(),
             };
-            let mut body = self.get(surface, &page).await?;
-            let has_more = body[format!("{key}_links")].as_array().is_some_and(|links| !links.is_empty());
-            let Value::Array(found) = body[key].take() else {
+            let mut found = self.send(method.clone(), surface, &page, body).await?.body;
+            let has_more = found[format!("{key}_links")].as_array().is_some_and(|links| !links.is_empty());
+            let Value::Array(found) = found[key].take() else {
                 return Err(CliError::failed(format!("the answer holds no list {key}")));
             };
             rows.extend(found);

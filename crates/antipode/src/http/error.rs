@@ -12,6 +12,9 @@
 //! | CSBS.9998 (try again later) | 500 | 503 |
 //! | BackupService.1005 (destination region) | 500 in one edition | 400 |
 //!
+//! CSBS.2004 (item in plan executing) cannot occur here, because a policy can be changed and deleted while it
+//! runs: the run has its items and finishes without the policy.
+//!
 //! What the origin leaves to a gateway (401, 403, unknown routes) carries codes `Antipode.0nnn`
 //! whose last three digits are the status.
 
@@ -49,6 +52,11 @@ impl ApiError {
     /// A provider id that is not ours.
     pub(crate) fn provider_invalid() -> ApiError {
         ApiError::malformed("provider_id", "provider invalid")
+    }
+
+    /// A body that names more tags than one thing may carry.
+    pub(crate) fn too_many_tags() -> ApiError {
+        ApiError::from(Error::new(Kind::Invalid, Reason::TooManyTags, ""))
     }
 
     /// A path that leads nowhere.
@@ -217,7 +225,6 @@ fn line_of(error: &Error) -> Line {
             line(409, "CSBS.1001", "The policy is executing backup.")
         }
         Reason::PolicyRunning { auto_trigger: true } => line(409, "CSBS.6030", "auto plan executing"),
-        Reason::PolicyBusy => line(400, "CSBS.2004", "item in plan executing"),
         Reason::PolicyHasNothingToBackUp => line(400, "CSBS.6032", "plan has no resource backup"),
         Reason::TooManyPolicies => line(400, "CSBS.0001", "Service over limit"),
         Reason::ServerInPolicy { server } => {
@@ -274,6 +281,11 @@ fn line_of_restores_and_replication(error: &Error) -> Line {
             );
             line(400, "CSBS.6024", text)
         }
+        Reason::TooManyTags => {
+            let text = format!("request tags exceed the max allowed count: {}.", model::text::TAGS_MAX);
+            line(400, "CSBS.7000", text)
+        }
+        Reason::TagNotFound => line(404, "CSBS.7001", "The backup tag does not exist."),
         Reason::DestinationRegionUnknown => {
             line(400, "BackupService.1005", "The destination region does not support replication.")
         }
@@ -337,7 +349,7 @@ mod tests {
             Reason::PolicyRunning { auto_trigger: false },
             Reason::PolicyHasNothingToBackUp,
             Reason::DataOntoSystemVolume { server: "s".into() },
-            Reason::PolicyBusy,
+            Reason::PolicyChanged,
             Reason::ItemBusy,
         ];
         for reason in reasons {

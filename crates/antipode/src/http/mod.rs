@@ -23,8 +23,12 @@ use control::Control;
 use utoipa_axum::routes;
 use vault::seams::Entropy;
 
-use crate::http::antipode::{backups, grants, progress, quarantine, regions, servers, vaults};
-use crate::http::csbs::{checkpoints, items, policies, records, replication, restores};
+use crate::http::antipode::{
+    backups, grants, policies as own_policies, progress, quarantine, regions, servers, vaults,
+};
+use crate::http::csbs::{
+    backup_tags, checkpoints, items, policies, policy_tags, records, replication, restores,
+};
 use crate::http::error::ApiError;
 use crate::http::identity::{discovery, projects, tokens, users};
 use crate::http::openapi::Routes;
@@ -120,6 +124,23 @@ fn csbs() -> Routes {
         .at("/replication_capabilities", routes!(replication::capabilities))
         .at("/replication_records", routes!(records::list))
         .at("/replication_records/{replication_record_id}", routes!(records::show))
+        .at("/csbs_backup/tags", routes!(backup_tags::of_project))
+        .at("/csbs_backup/resource_instances/action", routes!(backup_tags::search))
+        .at("/csbs_backup/{checkpoint_item_id}/tags", routes!(backup_tags::list, backup_tags::add))
+        // A tag may have the key "action", and then its path is that of the batch.
+        .at(
+            "/csbs_backup/{checkpoint_item_id}/tags/action",
+            routes!(backup_tags::change, backup_tags::remove_action),
+        )
+        .at("/csbs_backup/{checkpoint_item_id}/tags/{key}", routes!(backup_tags::remove))
+        .at("/csbs_backup_policy/tags", routes!(policy_tags::of_project))
+        .at("/csbs_backup_policy/resource_instances/action", routes!(policy_tags::search))
+        .at("/csbs_backup_policy/{policy_id}/tags", routes!(policy_tags::list, policy_tags::add))
+        .at(
+            "/csbs_backup_policy/{policy_id}/tags/action",
+            routes!(policy_tags::change, policy_tags::remove_action),
+        )
+        .at("/csbs_backup_policy/{policy_id}/tags/{key}", routes!(policy_tags::remove))
 }
 
 /// Our own surface, after `/antipode/v1`.
@@ -138,6 +159,11 @@ fn own() -> Routes {
         .at("/regions/{region_name}/confirm", routes!(regions::confirm))
         .at("/checkpoint_items/{checkpoint_item_id}", routes!(progress::item))
         .at("/replication_records/{replication_record_id}", routes!(progress::record))
+        .at("/policies/{policy_id}/adopt", routes!(own_policies::adopt))
+        .at(
+            "/policies/{policy_id}/retention_preview",
+            routes!(own_policies::preview_retention, own_policies::preview_other_retention),
+        )
         .at("/quarantine", routes!(quarantine::list))
         .at("/quarantine/{checkpoint_item_id}/undelete", routes!(quarantine::undelete))
         .at("/vaults", routes!(vaults::list))

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use model::ids::BadId;
-use model::text::{BadText, Description, Name, Tag};
+use model::text::{BadText, Description, Name, TAGS_MAX, Tag};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -160,6 +160,9 @@ impl<'a> Field<'a> {
             let value = if value.is_given() { value.text()? } else { "" };
             let tag = Tag::new(member.field("key").text()?, value);
             tags.push(tag.map_err(|bad| place.bad_text(&bad))?);
+        }
+        if tags.len() > TAGS_MAX {
+            return Err(ApiError::too_many_tags());
         }
         Tag::new_set(tags).map_err(|bad| place.bad_text(&bad))
     }

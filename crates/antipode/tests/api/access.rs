@@ -55,6 +55,9 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}"), Reader),
         (Method::GET, "/antipode/v1/restores".to_owned(), Reader),
         (Method::GET, format!("/antipode/v1/restores/{NOBODY}"), Reader),
+        (Method::POST, format!("/antipode/v1/policies/{NOBODY}/adopt"), Member),
+        (Method::GET, format!("/antipode/v1/policies/{NOBODY}/retention_preview"), Reader),
+        (Method::POST, format!("/antipode/v1/policies/{NOBODY}/retention_preview"), Reader),
         (Method::GET, "/antipode/v1/quarantine".to_owned(), Reader),
         (Method::POST, format!("/antipode/v1/quarantine/{NOBODY}/undelete"), Member),
         (Method::GET, "/antipode/v1/vaults".to_owned(), Operator),
@@ -70,7 +73,24 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/identity/v3/auth/projects".to_owned(), Reader),
         (Method::GET, "/identity/v3/auth/catalog".to_owned(), Reader),
     ];
-    rows.to_vec()
+    rows.into_iter().chain(tag_routes()).collect()
+}
+
+/// The same calls for both families.
+fn tag_routes() -> impl Iterator<Item = (Method, String, Least)> {
+    use Least::{Member, Reader};
+    ["csbs_backup", "csbs_backup_policy"].into_iter().flat_map(|family| {
+        let (family, thing) = (format!("/v1/{{p}}/{family}"), format!("/v1/{{p}}/{family}/{NOBODY}"));
+        [
+            (Method::GET, format!("{family}/tags"), Reader),
+            (Method::POST, format!("{family}/resource_instances/action"), Reader),
+            (Method::GET, format!("{thing}/tags"), Reader),
+            (Method::POST, format!("{thing}/tags"), Member),
+            (Method::POST, format!("{thing}/tags/action"), Member),
+            (Method::DELETE, format!("{thing}/tags/action"), Member),
+            (Method::DELETE, format!("{thing}/tags/k"), Member),
+        ]
+    })
 }
 
 /// Bodies that are well formed, so that only the door can refuse; what they name does not exist.
@@ -79,6 +99,11 @@ fn body(method: &Method, path: &str) -> Option<Value> {
     let mut order = place.clone();
     order["policy_id"] = json!(NOBODY);
     let body = match path.rsplit('/').next().unwrap_or_default() {
+        "action" if path.contains("/resource_instances/") => json!({ "action": "count" }),
+        "action" if path.contains("/tags/") => {
+            json!({ "action": "create", "tags": [{ "key": "k", "value": "v" }] })
+        }
+        "tags" => json!({ "tag": { "key": "k", "value": "v" } }),
         "action" => json!({ "protect": {} }),
         "checkpoints" => json!({ "checkpoint": { "plan_id": NOBODY, "parameters": {} } }),
         "replicate" if path.contains("checkpoint_items") => json!({ "replication": place }),
@@ -89,6 +114,8 @@ fn body(method: &Method, path: &str) -> Option<Value> {
                 "targets": { "server_id": "x", "volumes": [] } },
         } }),
         "policies" => crate::support::policy_body("n", &["nothing"]),
+        "adopt" => json!({ "old_policy_id": NOBODY }),
+        "retention_preview" => json!({ "retention_preview": {} }),
         "backups" => json!({ "backup": {} }),
         "servers" => json!({ "server": { "name": "x", "project_id": "nowhere", "volumes": [] } }),
         "grants" => json!({ "grant": { "source_region": "eu-z", "source_project_id": "p" } }),

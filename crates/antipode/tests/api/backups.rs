@@ -122,19 +122,6 @@ async fn a_policy_runs_once_at_a_time_over_its_own_servers() {
 }
 
 #[tokio::test]
-async fn a_policy_cannot_be_deleted_while_it_runs() {
-    let world = World::apart().await;
-    let server = world.a.server("db1").await;
-    let policy = world.a.policy("nightly", &[&server]).await;
-    world.a.begin_backup(&policy).await;
-    let refused = world.a.admin.delete_v1(&format!("/policies/{policy}")).await;
-    assert!([400, 409].contains(&refused.status), "{}", refused.body);
-    world.a.work().await;
-    assert_eq!(world.a.admin.delete_v1(&format!("/policies/{policy}")).await.status, 200);
-    assert_eq!(world.a.all_items().await.len(), 1, "backups survive their policy");
-}
-
-#[tokio::test]
 async fn lists_and_counts_filter_alike() {
     let world = World::apart().await;
     let servers = [world.a.server("db1").await, world.a.server("db22").await];

@@ -5,6 +5,7 @@
 mod support;
 
 mod access;
+mod adoption;
 mod backups;
 mod command_line;
 mod identity;
@@ -12,4 +13,7 @@ mod openapi;
 mod own;
 mod policies;
 mod restores;
+mod retention;
+mod tags;
+mod terraform;
 mod wire;

@@ -1,5 +1,6 @@
 //! Policies: bad input first, then the life of one.
 
+use control::policies::PolicyLimits;
 use serde_json::{Value, json};
 
 use crate::support::{NOBODY, PROVIDER, World, policy_body};
@@ -258,5 +259,155 @@ async fn lists_come_in_pages_that_cover_everything_once() {
         ("name=%00", "name"),
     ] {
         world.a.admin.get_v1(&format!("/policies?{query}")).await.refuses(400, "CSBS.9001", named);
+    }
+}
+
+#[tokio::test]
+async fn the_limits_of_the_origin_hold_where_an_operator_sets_them() {
+    let world = World::apart_within(PolicyLimits { policies_max: Some(2), servers_max: Some(1) }).await;
+    let servers = [world.a.server("db1").await, world.a.server("db22").await];
+    let two = policy_body("two", &[&servers[0], &servers[1]]);
+    let refused = world.a.admin.post_v1("/policies", &two).await;
+    refused.refuses(400, "CSBS.9001", "policy.resources: names more than 1 servers");
+    let first = world.a.policy("first", &[&servers[0]]).await;
+    world.a.policy("second", &[]).await;
+    let third = policy_body("third", &[]);
+    world.a.admin.post_v1("/policies", &third).await.refuses(400, "CSBS.0001", "Service over limit");
+    let change = json!({ "policy": { "resources": two["policy"]["resources"] } });
+    let refused = world.a.admin.put_v1(&format!("/policies/{first}"), &change).await;
+    refused.refuses(400, "CSBS.9001", "policy.resources: names more than 1 servers");
+    let stranger = world.a.stranger("other").await;
+    assert_eq!(stranger.post_v1("/policies", &third).await.status, 200, "each project counts for itself");
+    world.a.admin.delete_v1(&format!("/policies/{first}")).await;
+    assert_eq!(world.a.admin.post_v1("/policies", &third).await.status, 200);
+}
+
+#[tokio::test]
+async fn another_pattern_renews_the_start_and_the_same_one_does_not() {
+    let world = World::apart().await;
+    let policy = world.a.policy("nightly", &[]).await;
+    let path = format!("/policies/{policy}");
+    let operation = async || {
+        let shown = world.a.admin.get_v1(&path).await;
+        shown.body["policy"]["scheduled_operations"][0].clone()
+    };
+    let made = operation().await;
+    let pattern = made["trigger"]["properties"]["pattern"].as_str().unwrap().to_owned();
+    let start = |operation: &Value| operation["trigger"]["properties"]["start_time"].clone();
+    for (text, is_renewed) in [(pattern.clone(), false), (pattern.replace("BYHOUR=1", "BYHOUR=2"), true)] {
+        world.clock.advance_seconds(100);
+        let change = json!({ "policy": { "scheduled_operations": [{
+            "id": made["id"], "enabled": true, "trigger": { "properties": { "pattern": text } },
+        }] } });
+        let changed = world.a.admin.put_v1(&path, &change).await;
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        let after = operation().await;
+        assert_eq!(start(&after) != start(&made), is_renewed, "{text:?}");
+        assert_eq!(after["trigger"]["properties"]["pattern"], json!(text));
+        assert_eq!((&after["trigger_id"], &after["enabled"]), (&made["trigger_id"], &json!(true)));
+    }
+}
+
+#[tokio::test]
+async fn a_definition_takes_its_whole_range_as_numbers_and_as_texts() {
+    let world = World::apart().await;
+    let ranges = [
+        ("max_backups", [-1, 0, 1, 99_999].as_slice()),
+        ("retention_duration_days", &[-1, 0, 1, 99_999]),
+        ("day_backups", &[0, 1, 100]),
+        ("week_backups", &[0, 1, 100]),
+        ("month_backups", &[0, 1, 100]),
+        ("year_backups", &[0, 1, 100]),
+    ];
+    let mut count = 0;
+    for (key, numbers) in ranges {
+        for number in numbers {
+            for value in [json!(number), json!(number.to_string())] {
+                count += 1;
+                let mut body = policy_body(&format!("p{count}"), &[]);
+                body["policy"]["scheduled_operations"][0]["operation_definition"] = json!({
+                    key: value, "permanent": "False", "timezone": "UTC+08:00",
+                    "plan_id": "ignored", "provider_id": "ignored",
+                });
+                let made = world.a.admin.post_v1("/policies", &body).await;
+                assert_eq!(made.status, 200, "{key} {value}: {}", made.body);
+                let definition = &made.body["policy"]["scheduled_operations"][0]["operation_definition"];
+                assert_eq!((&definition[key], &definition["permanent"]), (&json!(number), &json!(false)));
+                assert_eq!(definition["plan_id"], made.body["policy"]["id"]);
+            }
+        }
+    }
+    let listed = world.a.admin.get_v1("/policies?sort=name:asc&limit=7").await;
+    assert_eq!(listed.texts("policies", "name").len(), 7);
+}
+
+#[tokio::test]
+async fn two_updates_at_once_both_count() {
+    let world = World::apart().await;
+    let policy = world.a.policy("nightly", &[]).await;
+    let path = format!("/policies/{policy}");
+    let (name, text) = (json!({ "policy": { "name": "a" } }), json!({ "policy": { "description": "b" } }));
+    let tag = json!({ "tag": { "key": "k", "value": "v" } });
+    let tags = format!("/csbs_backup_policy/{policy}/tags");
+    let (one, two, three) = tokio::join!(
+        world.a.admin.put_v1(&path, &name),
+        world.a.admin.put_v1(&path, &text),
+        world.a.admin.post_v1(&tags, &tag)
+    );
+    assert_eq!((one.status, two.status, three.status), (200, 200, 204), "{} {}", one.body, two.body);
+    let after = world.a.admin.get_v1(&path).await.body["policy"].clone();
+    assert_eq!((&after["name"], &after["description"]), (&json!("a"), &json!("b")));
+    assert_eq!(after["tags"][0]["key"], "k");
+}
+
+#[tokio::test]
+async fn an_operation_keeps_its_type_and_says_so_by_field() {
+    let world = World::paired().await;
+    let made = world.a.admin.post_v1("/policies", &policy_body("nightly", &[])).await;
+    let id = made.body["policy"]["scheduled_operations"][0]["id"].clone();
+    let path = format!("/policies/{}", made.text("policy.id"));
+    let replication = json!({ "destination_region": "eu-b", "destination_project_id": "p" });
+    for (operation, named) in [
+        (json!({ "id": id, "operation_definition": replication }), "[0].operation_definition: is that of a"),
+        (
+            json!({ "id": id, "operation_type": "replication", "operation_definition": replication }),
+            "[0].operation_definition: is that of a replication, and the operation is a backup",
+        ),
+        (json!({ "id": id, "operation_type": "copy" }), "[0].operation_type: must be backup or replication"),
+        (json!({ "id": id, "trigger": {} }), "[0].trigger.properties: is missing"),
+        (json!({ "id": id, "trigger": { "properties": {} } }), "[0].trigger.properties.pattern: is missing"),
+        (json!({ "id": NOBODY }), "[0].id: the policy has no such scheduled operation"),
+        (json!({ "name": "x" }), "[0].id: each scheduled operation needs its id"),
+    ] {
+        let change = json!({ "policy": { "name": "other", "scheduled_operations": [operation] } });
+        world.a.admin.put_v1(&path, &change).await.refuses(400, "CSBS.9001", named);
+    }
+    assert_eq!(world.a.admin.get_v1(&path).await.body, made.body);
+    let parameters = json!({ "policy": { "parameters": { "common": { "app_consistency": 2 } } } });
+    let changed = world.a.admin.put_v1(&path, &parameters).await;
+    assert_eq!(changed.body["policy"]["parameters"], parameters["policy"]["parameters"]);
+}
+
+#[tokio::test]
+async fn names_hold_chinese_characters_and_no_other_script() {
+    let world = World::apart().await;
+    let named = |name: &str| with(policy_body("n", &[]), "policy.name", json!(name));
+    for good in ["备份策略", "一龥", "豈鶴", "a-备_1", &"备".repeat(255)] {
+        let made = world.a.admin.post_v1("/policies", &named(good)).await;
+        assert_eq!((made.status, &made.body["policy"]["name"]), (200, &json!(good)), "{}", made.body);
+        let encoded: String = good.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let found = world.a.admin.get_v1(&format!("/policies?name={encoded}")).await;
+        assert_eq!(found.texts("policies", "name"), [good]);
+    }
+    for bad in ["", "é", "ひ", "б", "備 份", "😀", &"备".repeat(256)] {
+        let refused = world.a.admin.post_v1("/policies", &named(bad)).await;
+        refused.refuses(400, "CSBS.9001", "policy.name");
+    }
+    assert_eq!(world.a.admin.get_v1("/policies?name=a").await.body, json!({ "policies": [] }), "exact");
+    for key in ["created_at", "name", "id", "status", "updated_at"] {
+        for direction in ["asc", "desc"] {
+            let sorted = world.a.admin.get_v1(&format!("/policies?sort={key}:{direction}")).await;
+            assert_eq!(sorted.texts("policies", "id").len(), 5, "{key}:{direction}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use axum::Router;
 use axum::http::Method;
 use catalog::{Catalog, JobKind};
 use control::peers::messages::{Asking, LinkError, PeerAddress, PeerLinks, PeerRequest, Refusal};
+use control::policies::PolicyLimits;
 use control::region::{FirstUser, KeyFiles, ensure_row};
 use control::workers::{Round, Timer};
 use control::{Control, Parts};
@@ -165,7 +166,13 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    async fn new(name: &str, seed: u64, links: &Arc<Links>, clock: &Arc<TickingClock>) -> Region {
+    async fn new(
+        name: &str,
+        seed: u64,
+        links: &Arc<Links>,
+        clock: &Arc<TickingClock>,
+        policy_limits: PolicyLimits,
+    ) -> Region {
         let folder = tempfile::tempdir().unwrap();
         let place = |part: &str| {
             let path = folder.path().join(part);
@@ -203,6 +210,7 @@ impl Region {
             index_dir: place("index"),
             vault_settings: VaultSettings { threads: 1, ..VaultSettings::default() },
             collection: control::collection::CollectionRules::default(),
+            policy_limits,
         };
         let control = Control::open(parts).await.unwrap();
         let first = FirstUser { name: "admin".into(), password: PASSWORD.into() };
@@ -348,10 +356,15 @@ impl World {
 
     /// Two regions that have never heard of each other.
     pub(crate) async fn apart() -> World {
+        World::apart_within(PolicyLimits::default()).await
+    }
+
+    /// The same with limits for policies.
+    pub(crate) async fn apart_within(limits: PolicyLimits) -> World {
         let links = Arc::new(Links::default());
         let clock = Arc::new(TickingClock(AtomicU64::new(START_MS)));
-        let a = Region::new("eu-a", 1, &links, &clock).await;
-        let b = Region::new("eu-b", 2, &links, &clock).await;
+        let a = Region::new("eu-a", 1, &links, &clock, limits).await;
+        let b = Region::new("eu-b", 2, &links, &clock, limits).await;
         World { a, b, links, clock }
     }
 

@@ -1,5 +1,6 @@
 //! The cases, by story.
 
+pub(crate) mod adoption;
 pub(crate) mod checkpoints;
 pub(crate) mod collection;
 pub(crate) mod corruption;
@@ -14,6 +15,7 @@ pub(crate) mod restores;
 pub(crate) mod servers;
 pub(crate) mod state_outbox;
 pub(crate) mod storm;
+pub(crate) mod tags;
 pub(crate) mod transfers;
 pub(crate) mod vaults;
 pub(crate) mod world;

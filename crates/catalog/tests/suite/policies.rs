@@ -32,7 +32,7 @@ pub(crate) async fn a_policy_comes_back_as_it_was_given(world: &World) {
         enable_acceleration: true,
     };
     given.operations.push(second);
-    catalog.create_policy(&given).await.unwrap();
+    catalog.create_policy(&given, None).await.unwrap();
     assert_eq!(catalog.policy(&project(), given.id).await.unwrap(), given);
     assert_eq!(catalog.all_policies().await.unwrap(), std::slice::from_ref(&given));
     let found = catalog.policy_of_server(&project(), &"s1".parse().unwrap()).await.unwrap();
@@ -40,7 +40,7 @@ pub(crate) async fn a_policy_comes_back_as_it_was_given(world: &World) {
     assert_eq!(catalog.policy_of_server(&other_project(), &"s1".parse().unwrap()).await.unwrap(), None);
     assert!(matches!(catalog.policy(&other_project(), given.id).await, Err(CatalogError::NotFound { .. })));
 
-    catalog.create_policy(&policy(2, &["s3"])).await.unwrap();
+    catalog.create_policy(&policy(2, &["s3"]), None).await.unwrap();
     let filter = PolicyFilter { name: Some("policy-1".to_owned()) };
     assert_eq!(catalog.policies(&project(), &filter, &Page::first()).await.unwrap(), [given]);
     let all = catalog.policies(&project(), &PolicyFilter::default(), &Page::first()).await.unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn a_server_is_in_one_policy_at_most(world: &World) {
     let catalog = &world.catalog;
     world.policy(1, &["s1", "s2"]).await;
     let second = policy(2, &["s3", "s2"]);
-    let refused = catalog.create_policy(&second).await.unwrap_err();
+    let refused = catalog.create_policy(&second, None).await.unwrap_err();
     assert!(
         matches!(&refused, CatalogError::Conflict(Conflict::ServerInPolicy { server, policy })
             if server.as_str() == "s2" && *policy == policy_id(1)),
@@ -60,15 +60,15 @@ pub(crate) async fn a_server_is_in_one_policy_at_most(world: &World) {
     assert!(matches!(catalog.policy(&project(), second.id).await, Err(CatalogError::NotFound { .. })));
     let same_name = Policy { name: Name::new("policy-1").unwrap(), ..policy(3, &["s3"]) };
     assert!(matches!(
-        catalog.create_policy(&same_name).await,
+        catalog.create_policy(&same_name, None).await,
         Err(CatalogError::Conflict(Conflict::NameTaken { .. }))
     ));
     let same_id = Policy { name: Name::new("other").unwrap(), ..policy(1, &["s3"]) };
     assert!(matches!(
-        catalog.create_policy(&same_id).await,
+        catalog.create_policy(&same_id, None).await,
         Err(CatalogError::Conflict(Conflict::IdTaken { what: "policy", .. }))
     ));
-    catalog.create_policy(&policy(4, &["s3"])).await.unwrap();
+    catalog.create_policy(&policy(4, &["s3"]), None).await.unwrap();
 }
 
 pub(crate) async fn a_change_over_an_unseen_change_is_refused(world: &World) {
@@ -91,20 +91,58 @@ pub(crate) async fn a_change_over_an_unseen_change_is_refused(world: &World) {
     assert_eq!(read, Policy { updated_at: stored, ..mine });
 }
 
-pub(crate) async fn a_running_policy_is_not_deleted(world: &World) {
+pub(crate) async fn a_policy_is_deleted_while_it_runs_and_the_run_finishes(world: &World) {
     let catalog = &world.catalog;
     let policy = world.policy(1, &["s1"]).await;
     world.begin_run(&policy, 1).await;
-    let refused = catalog.delete_policy(&project(), policy.id, at(90)).await;
-    assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::PolicyRunning { auto_trigger: false }))));
-    world.finish_backups(at(5)).await;
     assert!(matches!(
         catalog.delete_policy(&other_project(), policy.id, at(90)).await,
         Err(CatalogError::NotFound { .. })
     ));
     catalog.delete_policy(&project(), policy.id, at(90)).await.unwrap();
-    assert_eq!(catalog.item_by_id(super::world::item_id(10)).await.unwrap().policy_id, Some(policy.id));
+    assert!(matches!(
+        catalog.delete_policy(&project(), policy.id, at(91)).await,
+        Err(CatalogError::NotFound { .. })
+    ));
+    assert_eq!(catalog.due_operations(at(1_000_000), 10).await.unwrap(), [], "its schedule is gone");
     world.policy(2, &["s1"]).await;
+    world.finish_backups(at(95)).await;
+    let item = catalog.item_by_id(super::world::item_id(10)).await.unwrap();
+    assert_eq!((item.state, item.policy_id), (ItemState::Available, Some(policy.id)));
+    let deleted = catalog.deleted_policies(&project()).await.unwrap();
+    assert_eq!(deleted.iter().map(|deleted| deleted.id).collect::<Vec<_>>(), [policy.id]);
+    assert_eq!(catalog.deleted_policies(&other_project()).await.unwrap(), []);
+}
+
+pub(crate) async fn a_project_has_no_more_policies_than_it_may(world: &World) {
+    let catalog = &world.catalog;
+    catalog.create_policy(&policy(1, &[]), Some(2)).await.unwrap();
+    catalog.create_policy(&policy(2, &[]), Some(2)).await.unwrap();
+    let refused = catalog.create_policy(&policy(3, &[]), Some(2)).await;
+    assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::TooManyPolicies { policies_max: 2 }))));
+    let elsewhere = Policy { project_id: other_project(), ..policy(3, &[]) };
+    catalog.create_policy(&elsewhere, Some(2)).await.unwrap();
+    catalog.delete_policy(&project(), policy_id(1), at(9)).await.unwrap();
+    catalog.create_policy(&policy(4, &[]), Some(2)).await.unwrap();
+}
+
+pub(crate) async fn a_page_of_policies_comes_back_whole(world: &World) {
+    let catalog = &world.catalog;
+    let mut given = Vec::new();
+    for n in 1..=5u8 {
+        let mut policy = policy(n, &[&format!("s{n}"), &format!("t{n}")]);
+        policy.resources[1].excluded_volumes = vec![format!("v{n}").parse().unwrap()];
+        policy.tags.push(model::text::Tag::new("number", &n.to_string()).unwrap());
+        catalog.create_policy(&policy, None).await.unwrap();
+        given.insert(0, policy);
+    }
+    let listed = catalog.policies(&project(), &PolicyFilter::default(), &Page::first()).await.unwrap();
+    assert_eq!(listed, given);
+    let known = catalog.known_servers(&project(), &[&"s1".parse().unwrap()]).await.unwrap();
+    assert!(known.is_empty(), "none of them is registered");
+    world.damage("DELETE FROM policy_resources WHERE resource_id = 't3'").await;
+    let broken = catalog.policies(&project(), &PolicyFilter::default(), &Page::first()).await;
+    assert!(matches!(broken, Err(CatalogError::Corrupt { .. })), "{broken:?}");
 }
 
 pub(crate) async fn next_runs_survive_changes_of_other_things(world: &World) {

@@ -22,7 +22,7 @@ pub(crate) async fn what_changes_waits_until_its_newest_revision_is_written(worl
     let catalog = &world.catalog;
     let refused = Policy { name: Name::new("policy-1").unwrap(), ..policy(2, &["s9"]) };
     let first = world.policy(1, &["s1"]).await;
-    assert!(catalog.create_policy(&refused).await.is_err());
+    assert!(catalog.create_policy(&refused, None).await.is_err());
     let older = unwritten(world).await;
     assert_eq!(older.len(), 1, "a refused change leaves nothing");
     assert_eq!((older[0].subject, &older[0].id), (StateSubject::Policy, &first.id.to_string()));
@@ -48,6 +48,7 @@ pub(crate) async fn what_changes_waits_until_its_newest_revision_is_written(worl
         is_undone: false,
         is_expiry: false,
         manifest_digest: None,
+        adopted_by: None,
     };
     assert_eq!(gone[0].state, expected);
     write_all(world).await;
@@ -75,6 +76,7 @@ pub(crate) async fn servers_and_grants_wait_too(world: &World) {
         is_undone: false,
         is_expiry: false,
         manifest_digest: None,
+        adopted_by: None,
     };
     assert_eq!(states, [SubjectState::Grant(revoked), gone]);
     write_all(world).await;
@@ -111,6 +113,7 @@ pub(crate) async fn an_item_that_is_gone_says_by_whom(world: &World) {
             is_undone: false,
             is_expiry,
             manifest_digest,
+            adopted_by: None,
         };
         assert_eq!((state.subject, &state.id), (StateSubject::Item, &item.to_string()));
         assert_eq!(state.state, gone);

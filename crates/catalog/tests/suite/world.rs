@@ -48,7 +48,7 @@ impl World {
     /// Writes a policy over these servers of the project.
     pub(crate) async fn policy(&self, n: u8, servers: &[&str]) -> Policy {
         let policy = policy(n, servers);
-        self.catalog.create_policy(&policy).await.unwrap();
+        self.catalog.create_policy(&policy, None).await.unwrap();
         policy
     }
 

@@ -146,7 +146,7 @@ impl Control {
             if absent.is_nothing() {
                 complete = Some((item.contents.resource_id.clone(), item.digest));
             }
-            rows.extend(self.item_rows(&rebuilt.vault, item, &absent, &found.names)?);
+            rows.extend(self.item_rows(&rebuilt.vault, item, &absent, found)?);
             progress.done += 1;
             progress.done_bytes += item.fields.logical_bytes;
             watch.tell(progress);

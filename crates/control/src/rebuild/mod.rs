@@ -119,6 +119,7 @@ impl Control {
         self.rebuild_projects(&found, &mut rebuilt).await?;
         let mut owners = self.rebuild_servers(&found, &mut rebuilt).await?;
         owners.extend(self.rebuild_policies(&found, &mut rebuilt).await?);
+        self.rebuild_deleted_policies(&found).await?;
         owners.extend(self.rebuild_grants(&found, &mut rebuilt).await?);
         crash_point!("rebuild.state_written");
         let found = Arc::new(found);
@@ -286,6 +287,14 @@ impl Control {
             }
         }
         Ok(owners)
+    }
+
+    /// Deleted policies leave their ids, with who adopted their backups.
+    async fn rebuild_deleted_policies(&self, found: &Found) -> Result<(), Error> {
+        for deleted in found.recorded.deleted_policies() {
+            self.catalog().rebuild_deleted_policy(&deleted).await?;
+        }
+        Ok(())
     }
 
     /// Grants come back revoked: what arrived under them keeps its papers, nothing new arrives until the

@@ -6,11 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use catalog::DeletedPolicy;
+use model::ids::PolicyId;
+use model::time::Timestamp;
 use vault::ids::{Incarnation, ReplicaId};
 use vault::state::{
     ArrivalRecord, DeletionRecord, GrantRecord, HoldRecord, LockMode, LockRecord, PolicyRecord,
     ProjectRecord, ServerRecord, StateObject, StateRecord, Subject, SubjectKind,
 };
+
+use crate::state::adoption;
 
 /// The place of an object in the history of the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +108,35 @@ impl Recorded {
     /// Policies that were not deleted, newest first.
     pub(super) fn policies(&self) -> Vec<&PolicyRecord> {
         self.standing(&self.policies, |id| (SubjectKind::Policy, id.clone()))
+    }
+
+    /// What is left of every policy that was deleted.
+    pub(super) fn deleted_policies(&self) -> Vec<DeletedPolicy> {
+        let of = |(key, newest): (&SubjectKey, &Newest<DeletionRecord>)| {
+            let (SubjectKind::Policy, id) = key else { return None };
+            let deletion = &newest.value;
+            Some(DeletedPolicy {
+                id: id.parse().ok()?,
+                project_id: deletion.subject.project_id.parse().ok()?,
+                deleted_at: Timestamp::from_millis(deletion.deleted_ms),
+                adopted_by: adoption::adopter_in(&deletion.reason),
+            })
+        };
+        self.deletions.iter().filter(|(_, newest)| !newest.value.is_undone).filter_map(of).collect()
+    }
+
+    /// The policy that has the backups made by this one: itself, or the last of those that adopted them.
+    pub(super) fn keeper_of(&self, policy: PolicyId) -> PolicyId {
+        let mut keeper = policy;
+        // Nobody adopts twice, so that the longest chain is as long as there are deletions.
+        for _ in 0..self.deletions.len() {
+            let deletion = self.deletion(&(SubjectKind::Policy, keeper.to_string()));
+            match deletion.and_then(|deletion| adoption::adopter_in(&deletion.reason)) {
+                Some(adopter) => keeper = adopter,
+                None => break,
+            }
+        }
+        keeper
     }
 
     /// Servers that were not removed, newest first.
@@ -278,6 +312,37 @@ mod tests {
         assert_eq!(gone(&made_again), [false; 2]);
         let other_kind = [(0, 1, 0, policy("a")), (0, 2, 0, deletion(SubjectKind::Server, false))];
         assert_eq!(gone(&other_kind), [false; 2]);
+    }
+
+    #[test]
+    fn backups_are_found_with_the_last_of_those_that_adopted_them() {
+        let ids = [1, 2, 3].map(|n| PolicyId::from_entropy([n; 16]));
+        let gone = |id: PolicyId, reason: String| {
+            let StateRecord::Deletion(record) = deletion(SubjectKind::Policy, false) else { unreachable!() };
+            let subject = Subject { id: id.to_string(), ..record.subject };
+            StateRecord::Deletion(DeletionRecord { subject, reason, ..record })
+        };
+        let chain = [
+            (0, 1, 0, gone(ids[0], String::new())),
+            (0, 2, 0, gone(ids[0], adoption::reason_of(ids[1]))),
+            (0, 3, 0, gone(ids[1], adoption::reason_of(ids[2]))),
+        ];
+        for recorded in folded(&chain) {
+            assert_eq!(ids.map(|id| recorded.keeper_of(id)), [ids[2]; 3]);
+            let adopters: Vec<_> = recorded
+                .deleted_policies()
+                .into_iter()
+                .map(|deleted| (deleted.id, deleted.adopted_by))
+                .collect();
+            assert_eq!(adopters, [(ids[0], Some(ids[1])), (ids[1], Some(ids[2]))]);
+        }
+        let ring = [
+            (0, 1, 0, gone(ids[0], adoption::reason_of(ids[1]))),
+            (0, 2, 0, gone(ids[1], adoption::reason_of(ids[0]))),
+        ];
+        for recorded in folded(&ring) {
+            assert!(ids[..2].contains(&recorded.keeper_of(ids[0])), "a ring that nobody made ends as well");
+        }
     }
 
     #[test]

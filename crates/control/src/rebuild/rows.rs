@@ -7,7 +7,7 @@ use catalog::{NewVault, RebuiltItem, RebuiltReplica, Replica, ReplicaState};
 use model::checkpoint::{Checkpoint, CheckpointItem, Failure, ItemState, Origin, VolumeBackup};
 use model::grant::{Level, Mode};
 use model::ids::{
-    CheckpointId, CheckpointItemId, GrantId, OperationId, ProjectId, RegionName, VolumeBackupId,
+    CheckpointId, CheckpointItemId, GrantId, OperationId, PolicyId, ProjectId, RegionName, VolumeBackupId,
 };
 use model::text::Description;
 use model::time::Timestamp;
@@ -17,6 +17,7 @@ use vault::presence::Absent;
 use vault::receipt::Receipt;
 use vault::state::{ArrivalRecord, SubjectKind};
 
+use super::Found;
 use super::held::HeldItem;
 use super::recorded::Recorded;
 use crate::Control;
@@ -34,22 +35,32 @@ impl Control {
         vault: &NewVault,
         held: &HeldItem,
         absent: &Absent,
-        names: &Names,
+        found: &Found,
     ) -> Result<Option<RebuiltItem>, VaultError> {
         let failure = failure_of(absent);
         match &held.arrival {
-            None => Ok(Some(self.own_rows(vault, held, failure))),
-            Some(arrival) => self.replica_item_rows(vault, held, arrival, failure, names),
+            None => Ok(Some(self.own_rows(vault, held, failure, &found.recorded))),
+            Some(arrival) => self.replica_item_rows(vault, held, arrival, failure, &found.names),
         }
     }
 
-    fn own_rows(&self, vault: &NewVault, held: &HeldItem, failure: Option<Failure>) -> RebuiltItem {
+    fn own_rows(
+        &self,
+        vault: &NewVault,
+        held: &HeldItem,
+        failure: Option<Failure>,
+        recorded: &Recorded,
+    ) -> RebuiltItem {
         let contents = &held.contents;
         let document = Json::parse(&contents.document).unwrap_or(Json::Null);
-        let policy_id = contents.policy_id.as_ref().and_then(|id| id.parse().ok());
+        let made_by: Option<PolicyId> = contents.policy_id.as_ref().and_then(|id| id.parse().ok());
+        let policy_id = made_by.map(|policy| recorded.keeper_of(policy));
         let checkpoint_id = CheckpointId::from_bytes(contents.checkpoint.0);
         let text = |name: &str| document.optional_text(name).ok().flatten().map(str::to_owned);
-        let plan_id = text("plan_id").unwrap_or_else(|| format!("fake_{checkpoint_id}"));
+        let plan_id = match policy_id {
+            Some(policy) => policy.to_string(),
+            None => text("plan_id").unwrap_or_else(|| format!("fake_{checkpoint_id}")),
+        };
         let checkpoint = Checkpoint {
             id: checkpoint_id,
             project_id: vault.project_id.clone(),

@@ -12,6 +12,7 @@ use control::checkpoints::ProtectOrder;
 use control::collection::CollectionRules;
 use control::identity::{Login, LoginScope, LoginUser};
 use control::peers::messages::{Asking, LinkError, PeerAddress, PeerLinks, PeerRequest};
+use control::policies::PolicyLimits;
 use control::region::{FirstUser, KeyFiles, ensure_row};
 use control::servers::{NewServer, NewVolume};
 use control::workers::Timer;
@@ -108,6 +109,7 @@ impl Region {
                 ..VaultSettings::default()
             },
             collection: CollectionRules::default(),
+            policy_limits: PolicyLimits::default(),
         };
         let control = Control::open(parts).await.unwrap();
         let first = FirstUser { name: "admin".to_owned(), password: PASSWORD.to_owned() };

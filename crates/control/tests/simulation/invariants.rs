@@ -18,6 +18,7 @@ use vault::vault::Vault;
 use crate::bare::{BareStore, restore_images};
 use crate::links::Side;
 use crate::region::region_name;
+use crate::replacing::check_replaced;
 use crate::steps::replicate_policy;
 use crate::world::World;
 
@@ -27,6 +28,9 @@ use crate::world::World;
 /// When an invariant is broken; the message begins with its number.
 pub(crate) fn check_all(world: &mut World) {
     world.heal();
+    for side in Side::BOTH {
+        check_replaced(world, side);
+    }
     world.run_until_idle();
     world.drain();
     check_fixed_point(world);

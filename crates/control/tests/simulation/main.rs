@@ -14,6 +14,7 @@ mod invariants;
 mod links;
 mod rebuild;
 mod region;
+mod replacing;
 mod seeds;
 mod steps;
 mod story;

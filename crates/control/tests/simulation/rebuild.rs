@@ -6,7 +6,7 @@ use control::rebuild::Rebuilt;
 use model::checkpoint::{CheckpointItem, ItemState};
 use model::grant::Grant;
 use model::identity::Project;
-use model::ids::{CheckpointItemId, OperationId, RegionName};
+use model::ids::{CheckpointItemId, OperationId, PolicyId, RegionName};
 use model::policy::Policy;
 use model::server::Server;
 use model::time::Timestamp;
@@ -32,6 +32,8 @@ struct Promised {
     projects: Vec<Project>,
     servers: Vec<Server>,
     policies: Vec<Policy>,
+    /// Id, milliseconds of the deletion, and who adopted the backups.
+    deleted_policies: Vec<(PolicyId, u64, Option<PolicyId>)>,
     grants: Vec<Grant>,
     peers: Vec<(RegionName, [u8; 16], Vec<u8>)>,
     items: Vec<CheckpointItem>,
@@ -66,6 +68,7 @@ async fn read_promised(catalog: &Catalog, side: Side, project: &model::ids::Proj
     let mut grants = catalog.grants(project).await.unwrap();
     grants.iter_mut().for_each(|grant| grant.revoked_at = None);
     let peers = catalog.peers().await.unwrap();
+    let deleted_policies = catalog.deleted_policies(project).await.unwrap();
     let mut vaults = Vec::new();
     for row in catalog.vaults().await.unwrap() {
         let packs = catalog.packs_since(row.id, 0, PACKS_MAX).await.unwrap();
@@ -81,6 +84,10 @@ async fn read_promised(catalog: &Catalog, side: Side, project: &model::ids::Proj
         projects: catalog.projects().await.unwrap(),
         servers: catalog.all_servers().await.unwrap(),
         policies: catalog.all_policies().await.unwrap(),
+        deleted_policies: deleted_policies
+            .into_iter()
+            .map(|deleted| (deleted.id, deleted.deleted_at.millis(), deleted.adopted_by))
+            .collect(),
         grants,
         peers: peers.into_iter().map(|peer| (peer.name, peer.region_id, peer.card)).collect(),
         items,

@@ -9,6 +9,7 @@ use catalog::Catalog;
 use control::collection::CollectionRules;
 use control::identity::{Login, LoginScope, LoginUser};
 use control::peers::NewGrant;
+use control::policies::PolicyLimits;
 use control::rebuild::{RebuildProgress, RebuildWatch, Rebuilt};
 use control::region::{FirstUser, KeyFiles, ensure_row};
 use control::{Caller, Control, Parts};
@@ -245,6 +246,7 @@ impl Raw {
             index_dir: PathBuf::from("/nonexistent"),
             vault_settings: settings(),
             collection: collection_rules(),
+            policy_limits: PolicyLimits::default(),
         }
     }
 }

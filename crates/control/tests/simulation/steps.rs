@@ -18,6 +18,7 @@ use vault::store::SimulatedFault;
 
 use crate::links::{LinkFaults, Side};
 use crate::region::region_name;
+use crate::replacing::replace_policies;
 use crate::world::World;
 
 /// The servers of each region, the same on both sides so that replicas find disks of their size.
@@ -45,6 +46,9 @@ pub(crate) fn live(world: &mut World) {
         let side = if world.dice.percent(70) { Side::A } else { Side::B };
         step(world, side, &weather);
         world.counts.steps += 1;
+        if world.replacing_dice.as_mut().is_some_and(|dice| dice.percent(6)) {
+            replace_policies(world, side);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use vault::crash::{POINTS, Plan};
 use crate::invariants::check_all;
 use crate::links::Side;
 use crate::region::{Nursery, template};
+use crate::replacing::replace_policies;
 use crate::steps::{
     SERVERS, create_policy, delete, have_back, replicate_policies, restore, run_policy, write_disks,
 };
@@ -92,6 +93,12 @@ pub(crate) fn tell(world: &mut World) {
     // Had back, and deleted for good: its quarantine ends, and a collection takes it away.
     order(world, Side::A, |world, side| have_back(world, side, items[0].id, false));
     order(world, Side::A, |world, side| delete(world, side, &items[0]));
+    // A tool replaces the policy while it runs: the run finishes, and the new policy has its backups.
+    order(world, Side::A, |world, side| {
+        run_policy(world, side);
+        replace_policies(world, side);
+    });
+    order(world, Side::A, replicate_policies);
     world.drain();
 }
 

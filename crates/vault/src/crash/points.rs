@@ -59,6 +59,8 @@ pub const POINTS: &[&str] = &[
     "pack.reserve.after",
     "pack.seal.after",
     "pairing.card_stored",
+    "policy.adopted",
+    "policy.deleted",
     "quarantine.undone",
     "rebuild.life_recorded",
     "rebuild.moved",

@@ -3,6 +3,7 @@
 
 pub(crate) mod backups;
 pub(crate) mod grants;
+pub(crate) mod policies;
 pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod regions;

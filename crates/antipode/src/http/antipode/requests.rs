@@ -4,7 +4,7 @@
 
 use utoipa::ToSchema;
 
-use crate::http::csbs::requests::TagRequest;
+use crate::http::csbs::requests::{DefinitionRequest, TagRequest};
 use crate::http::openapi::schema::{
     DescriptionText, ForeignId, Id, ModeWord, MomentGiven, NameText, RegionText,
 };
@@ -142,4 +142,25 @@ pub(crate) struct ConfirmationRequest {
     /// The characters that the other region's operator reads out.
     #[schema(pattern = r"^[^\u0000]*$")]
     code: String,
+}
+
+/// The body of `adoptPolicy`.
+#[derive(ToSchema)]
+pub(crate) struct AdoptionRequest {
+    /// The deleted policy.
+    old_policy_id: Id,
+}
+
+/// The body of `previewOtherRetention`.
+#[derive(ToSchema)]
+pub(crate) struct PreviewRequest {
+    retention_preview: PreviewRequestBody,
+}
+
+#[derive(ToSchema)]
+struct PreviewRequestBody {
+    /// Now, when left out.
+    at: Option<MomentGiven>,
+    /// Rules that are not saved; those of the policy when left out.
+    operation_definition: Option<DefinitionRequest>,
 }

@@ -1,6 +1,7 @@
 //! The CSBS v1 surface: wire structs and handlers, one file a noun. Nothing is decided here; JSON
 //! becomes an order for `control`, and an answer becomes JSON that obeys `csbs-v1-api.md` §1.
 
+pub(crate) mod backup_tags;
 pub(crate) mod checkpoints;
 mod definition;
 mod examples;
@@ -9,11 +10,14 @@ mod golden;
 mod item_body;
 pub(crate) mod items;
 pub(crate) mod policies;
-mod policy_body;
+pub(crate) mod policy_body;
+pub(crate) mod policy_tags;
 pub(crate) mod records;
 pub(crate) mod replication;
 pub(crate) mod requests;
 pub(crate) mod restores;
+mod tag_search;
+mod tags;
 
 use model::text::Tag;
 use serde::Serialize;

@@ -136,8 +136,8 @@ pub(crate) async fn show(
 
 /// Changes a policy
 ///
-/// What is left out stays as it is. `resources` is the whole new set. Scheduled operations are named by their ids; those that
-/// are not named stay, and one without an id is added.
+/// What is left out stays as it is. `resources` is the whole new set. Scheduled operations are named by their ids, each of them;
+/// those that are not named stay. A definition that is given replaces the old one.
 #[utoipa::path(
     put,
     path = "/policies/{policy_id}",
@@ -161,6 +161,8 @@ pub(crate) async fn update(
 }
 
 /// Deletes a policy; its backups stay
+///
+/// Also while it runs: the run and the replication of what it made finish. Another policy can adopt the backups.
 #[utoipa::path(
     delete,
     path = "/policies/{policy_id}",

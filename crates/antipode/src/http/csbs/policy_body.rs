@@ -418,7 +418,8 @@ fn read_definition(definition: &Object<'_>, operation_type: OperationType) -> Re
     })
 }
 
-fn read_retention(definition: &Object<'_>) -> Reading<Retention> {
+/// The retention in the definition of an operation.
+pub(crate) fn read_retention(definition: &Object<'_>) -> Reading<Retention> {
     let timezone = definition.field("timezone").optional(|field| field.text())?;
     let fields = RetentionFields {
         permanent: definition.field("permanent").optional(|field| field.loose_boolean())?.unwrap_or(false),

@@ -18,6 +18,89 @@ pub(crate) struct TagRequest {
     value: Option<TagValue>,
 }
 
+/// The body of `addBackupTag` and `addPolicyTag`.
+#[derive(ToSchema)]
+pub(crate) struct TagGivenRequest {
+    tag: TagGiven,
+}
+
+#[derive(ToSchema)]
+struct TagGiven {
+    key: TagKey,
+    value: TagValue,
+}
+
+/// The body of `changeBackupTags` and `changePolicyTags`.
+#[derive(ToSchema)]
+pub(crate) struct TagBatchRequest {
+    action: TagActionWord,
+    #[schema(min_items = 1, max_items = 10)]
+    tags: Vec<TagGiven>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum TagActionWord {
+    Create,
+    Delete,
+}
+
+/// The body of `searchTaggedBackups` and `searchTaggedPolicies`. What several keys ask for is asked together.
+#[derive(ToSchema)]
+pub(crate) struct TagSearchRequest {
+    action: TagSearchWord,
+    /// All of these.
+    #[schema(min_items = 1, max_items = 10)]
+    tags: Option<Vec<TagMatchRequest>>,
+    /// At least one of these.
+    #[schema(min_items = 1, max_items = 10)]
+    tags_any: Option<Vec<TagMatchRequest>>,
+    /// Not all of these.
+    #[schema(min_items = 1, max_items = 10)]
+    not_tags: Option<Vec<TagMatchRequest>>,
+    /// None of these.
+    #[schema(min_items = 1, max_items = 10)]
+    not_tags_any: Option<Vec<TagMatchRequest>>,
+    /// Part of the name, or the empty name.
+    #[schema(min_items = 1, max_items = 1)]
+    matches: Option<Vec<NameMatchRequest>>,
+    /// A number as text, 1000 when left out. Not with the action `count`.
+    #[schema(pattern = "^([1-9]\\d{0,2}|1000)$")]
+    limit: Option<String>,
+    /// A number as text. Not with the action `count`.
+    #[schema(pattern = "^\\d{1,9}$")]
+    offset: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum TagSearchWord {
+    Filter,
+    Count,
+}
+
+/// A key with some values, one of which is enough; none mean any.
+#[derive(ToSchema)]
+struct TagMatchRequest {
+    #[schema(max_length = 127, pattern = r"^[^\u0000\s][^\u0000]*$")]
+    key: String,
+    #[schema(max_items = 10)]
+    values: Vec<String>,
+}
+
+#[derive(ToSchema)]
+struct NameMatchRequest {
+    key: NameMatchKey,
+    #[schema(max_length = 255, pattern = r"^[^\u0000]*$")]
+    value: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum NameMatchKey {
+    ResourceName,
+}
+
 /// `extra_info` of a server that is to be backed up.
 #[derive(ToSchema)]
 struct ExtraInfoRequest {
@@ -97,7 +180,7 @@ enum OperationType {
 
 /// How long backups, or replicas, are kept. What several rules keep is kept.
 #[derive(ToSchema)]
-struct DefinitionRequest {
+pub(crate) struct DefinitionRequest {
     /// How many of each server. -1 and 0 mean no limit.
     #[schema(schema_with = limit_given)]
     max_backups: Option<Value>,

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, PartialSchema};
 
 use super::schema::{
     ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, ProviderId, RecordStatus, RegionText, RoleWord,
-    VaultIdText,
+    TagKey, VaultIdText,
 };
 
 /// Every parameter that a path may have: its name, its schema and what it is.
@@ -30,6 +30,7 @@ fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
         "grant_id" => (Id::schema(), "The grant."),
         "vault_id" => (VaultIdText::schema(), "The vault."),
         "region_name" => (RegionText::schema(), "The region that accepted our invitation."),
+        "key" => (TagKey::schema(), "The key of the tag."),
         "user_id" => (Id::schema(), "The user."),
         "role" => (RoleWord::schema(), "The role."),
         _ => return None,
@@ -67,6 +68,15 @@ pub(crate) struct PageQuery {
     /// The id of the last row of the page before.
     #[param(required = false)]
     marker: Id,
+}
+
+/// At which moment to look.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PreviewMoment {
+    /// Now, when left out.
+    #[param(required = false)]
+    at: MomentGiven,
 }
 
 /// Which policies to list.
