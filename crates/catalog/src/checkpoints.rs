@@ -8,6 +8,7 @@ use crate::error::{CatalogError, Conflict};
 use crate::items::{insert_item, item_columns, whole_items};
 use crate::jobs::{JobKind, NewJob, enqueue};
 use crate::policies::{lock_policy, running_of};
+use crate::quotas::require_quota;
 use crate::region::require_unblocked;
 use crate::schedule::{Slot, take_slot};
 use crate::value::{Row, values};
@@ -23,7 +24,7 @@ pub enum RunSharing {
 
 impl Catalog {
     /// Writes a checkpoint, its items and one backup job an item. `PolicyRunning` for an exclusive
-    /// run beside another; `NotFound` when the policy was deleted meanwhile.
+    /// run beside another; `NotFound` when the policy was deleted meanwhile; `ProjectOverQuota`.
     pub async fn begin_checkpoint(
         &self,
         checkpoint: &Checkpoint,
@@ -120,6 +121,7 @@ async fn begin_checkpoint_in(
             return Err(Conflict::PolicyRunning { auto_trigger }.into());
         }
     }
+    require_quota(tx, &checkpoint.project_id, items.len() as u64).await?;
     insert_checkpoint(tx, checkpoint).await?;
     for item in items {
         if !matches!(item.state, ItemState::WaitingProtect | ItemState::Protecting) {

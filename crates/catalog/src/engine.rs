@@ -5,7 +5,7 @@
 //! Writers of SQLite take turns in memory before they ask the file for its lock, because its own
 //! waiting is neither fair nor patient. On PostgreSQL writers run side by side under READ COMMITTED:
 //! a method that reads before it writes first updates the row it decides on ("locks" it), and all
-//! methods lock in one order: region, jobs, policies, deleted policies, grants, transfers, checkpoints, items, records,
+//! methods lock in one order: region, jobs, policies, deleted policies, quotas, grants, transfers, checkpoints, items, records,
 //! restores, vaults, operations, packs, state outbox; rows of one table by rising id.
 
 use std::path::Path;
@@ -50,12 +50,18 @@ enum Engine {
 }
 
 /// Migrations in the order of their numbers: number, name, SQLite text, PostgreSQL text.
-const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 4] = [
     (
         1,
         "first",
         include_str!("../migrations/sqlite/0001_first.sql"),
         include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        3,
+        "quotas and operation logs",
+        include_str!("../migrations/sqlite/0003_quotas_and_operation_logs.sql"),
+        include_str!("../migrations/postgres/0003_quotas_and_operation_logs.sql"),
     ),
     (
         4,

@@ -2,6 +2,7 @@
 
 use model::checkpoint::{IllegalItemMove, ItemState};
 use model::ids::{CheckpointItemId, PolicyId, ResourceId};
+use model::quota::Exceeded;
 use model::replication::IllegalRecordMove;
 
 /// Why a transaction of the catalog did not happen. Nothing of it was written.
@@ -183,6 +184,9 @@ pub enum Conflict {
         /// What is left.
         bytes_left: u64,
     },
+    /// The project holds as much as its quota lets it.
+    #[error(transparent)]
+    ProjectOverQuota(#[from] Exceeded),
     /// A head was issued since the receipt was prepared; prepare it again.
     #[error("a head was issued meanwhile")]
     HeadMoved,

@@ -26,16 +26,18 @@ pub struct ItemFilter {
     pub policy_ids: Vec<PolicyId>,
     /// In one of these checkpoints.
     pub checkpoint_ids: Vec<CheckpointId>,
-    /// The name contains this, letter case aside.
-    pub name_contains: Option<String>,
-    /// The server's name contains this, letter case aside.
-    pub resource_name_contains: Option<String>,
+    /// The name contains one of these, letter case aside.
+    pub name_contains: Vec<String>,
+    /// The server's name contains one of these, letter case aside.
+    pub resource_name_contains: Vec<String>,
     /// Ordered at this moment or later.
     pub start_time: Option<Timestamp>,
     /// Ordered at this moment or earlier.
     pub end_time: Option<Timestamp>,
-    /// Of this kind.
-    pub image_type: Option<ImageType>,
+    /// Of one of these kinds.
+    pub image_types: Vec<ImageType>,
+    /// Whoever owns them; for the operator of the region.
+    pub of_all_projects: bool,
     /// Nothing at all is wanted: a filter on something that this region never has.
     pub matches_nothing: bool,
 }
@@ -141,7 +143,7 @@ impl Catalog {
         read_item(&mut tx, id).await?.ok_or_else(|| CatalogError::not_found("checkpoint item", id))
     }
 
-    /// The items of a project.
+    /// The items of a project, or of all projects if the filter says so.
     pub async fn items(
         &self,
         project: &ProjectId,
@@ -153,7 +155,7 @@ impl Catalog {
         whole_items(&mut tx, &rows).await
     }
 
-    /// How many items of a project the filter lets through.
+    /// How many items of a project, or of all, the filter lets through.
     pub async fn count_items(&self, project: &ProjectId, filter: &ItemFilter) -> Result<u64, CatalogError> {
         let mut tx = self.read("counting checkpoint items").await?;
         ITEMS.count(&mut tx, terms_of(project, filter)).await
@@ -184,7 +186,7 @@ impl Catalog {
 }
 
 fn terms_of(project: &ProjectId, filter: &ItemFilter) -> Where {
-    let mut terms = Where::of("project_id", project);
+    let mut terms = if filter.of_all_projects { Where::new() } else { Where::of("project_id", project) };
     if !filter.states.contains(&ItemState::Deleted) {
         // In these very words: the indexes of live items are partial.
         terms.term("state <> 'deleted'");
@@ -193,22 +195,19 @@ fn terms_of(project: &ProjectId, filter: &ItemFilter) -> Where {
     terms.any_of("resource_id", &filter.resource_ids);
     terms.any_of("policy_id", &filter.policy_ids);
     terms.any_of("checkpoint_id", &filter.checkpoint_ids);
-    if let Some(text) = &filter.name_contains {
-        terms.contains("name", text);
-    }
-    if let Some(text) = &filter.resource_name_contains {
-        terms.contains("resource_name", text);
-    }
+    terms.contains_any("name", &filter.name_contains);
+    terms.contains_any("resource_name", &filter.resource_name_contains);
     if let Some(moment) = filter.start_time {
         terms.compare("created_at >=", moment);
     }
     if let Some(moment) = filter.end_time {
         terms.compare("created_at <=", moment);
     }
-    match filter.image_type {
-        None => {}
-        Some(ImageType::Backup) => terms.term("origin_region IS NULL"),
-        Some(ImageType::Replication) => terms.term("origin_region IS NOT NULL"),
+    let wants = |kind| filter.image_types.is_empty() || filter.image_types.contains(&kind);
+    match (wants(ImageType::Backup), wants(ImageType::Replication)) {
+        (true, false) => terms.term("origin_region IS NULL"),
+        (false, true) => terms.term("origin_region IS NOT NULL"),
+        _ => {}
     }
     if filter.matches_nothing {
         terms.term("1 = 0");

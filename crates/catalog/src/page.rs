@@ -113,13 +113,15 @@ impl Where {
         }
     }
 
-    /// Adds "the column contains this text", letter case aside.
-    pub(crate) fn contains(&mut self, column: &str, text: &str) {
-        let term = self.containing(column, text);
-        self.terms.push(term);
+    /// Adds "the column contains one of these texts", letter case aside; no texts means any.
+    pub(crate) fn contains_any(&mut self, column: &str, texts: &[String]) {
+        let ways: Vec<String> = texts.iter().map(|text| self.containing(column, text)).collect();
+        if !ways.is_empty() {
+            self.terms.push(format!("({})", ways.join(" OR ")));
+        }
     }
 
-    /// The same as a term that is not added yet.
+    /// "The column contains this text" as a term that is not added yet.
     pub(crate) fn containing(&mut self, column: &str, text: &str) -> String {
         let place = self.bind(like_pattern(text));
         format!("LOWER({column}) LIKE {place} ESCAPE '\\'")

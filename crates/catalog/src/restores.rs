@@ -1,7 +1,7 @@
 //! Restores: one item onto registered volumes, one restore a server at a time.
 
 use model::checkpoint::{Failure, ItemEvent};
-use model::ids::{ProjectId, RestoreId};
+use model::ids::{ProjectId, ResourceId, RestoreId};
 use model::restore::{Restore, RestoreState, RestoreVolume};
 use model::time::Timestamp;
 
@@ -90,6 +90,18 @@ impl Catalog {
             restores.push(whole_restore(&mut tx, row).await?);
         }
         Ok(restores)
+    }
+
+    /// Whether a restore writes to a server now.
+    pub async fn is_restoring(&self, server: &ResourceId) -> Result<bool, CatalogError> {
+        let mut tx = self.read("looking for a restore onto a server").await?;
+        let row = tx
+            .first(
+                "SELECT id FROM restores WHERE target_server_id = $1 AND state = 'in_progress'",
+                values![server],
+            )
+            .await?;
+        Ok(row.is_some())
     }
 
     /// Takes up a restore, for the first time or again, and reads it.

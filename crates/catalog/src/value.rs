@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use model::ids::{
-    CheckpointId, CheckpointItemId, GrantId, OperationId, PolicyId, ProjectId, RegionName,
+    CheckpointId, CheckpointItemId, GrantId, OperationId, OperationLogId, PolicyId, ProjectId, RegionName,
     ReplicationRecordId, ResourceId, RestoreId, ScheduledOperationId, TriggerId, UserId, VolumeBackupId,
     VolumeId,
 };
@@ -178,6 +178,7 @@ id_values!(
     CheckpointItemId,
     GrantId,
     OperationId,
+    OperationLogId,
     PolicyId,
     ProjectId,
     RegionName,

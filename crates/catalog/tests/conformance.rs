@@ -145,6 +145,11 @@ conformance! {
         a_deleted_replica_leaves_a_tombstone
         quota_counts_replicas_and_reservations
         the_same_replica_published_by_ten_at_once_is_one;
+    quotas:
+        a_quota_counts_what_is_there_and_refuses_whole_orders
+        orders_at_once_stay_within_the_quota;
+    operation_logs:
+        logs_say_what_was_done_and_what_came_of_it;
     state_outbox:
         what_changes_waits_until_its_newest_revision_is_written
         servers_and_grants_wait_too

@@ -88,6 +88,11 @@ impl Caller {
         Err(Error::forbidden(format!("this needs the role {} in the project", action.least_role().word())))
     }
 
+    /// Passes whoever may look at things of the project, for answers that need no catalog.
+    pub fn may_look(&self) -> Result<(), Error> {
+        self.may(Action::Read).map(drop)
+    }
+
     /// Passes operators of the region only, and only while the region has the keys that changes need.
     pub(crate) fn must_operate_to_change(&self) -> Result<(), Error> {
         self.must_operate()?;

@@ -182,7 +182,8 @@ fn backup_order(
     let tags = item.tags.iter().map(|tag| Tag { key: tag.key.clone(), value: tag.value.clone() });
     BackupOrder {
         operation: OperationId(item.operation_id.bytes()),
-        bases: previous.into_iter().collect(),
+        // Without a base everything is cut and looked up afresh; what is stored already stays stored once.
+        bases: previous.filter(|_| item.incremental).into_iter().collect(),
         item: ItemId(item.id.bytes()),
         checkpoint: CheckpointId(item.checkpoint_id.bytes()),
         resource_id: item.resource_id.to_string(),

@@ -147,15 +147,17 @@ impl Control {
         Ok(Begun { checkpoint, items })
     }
 
-    /// The items of the caller's project.
+    /// The items of the caller's project; of all projects if the filter says so and the caller operates the
+    /// region. To anybody else that wish means nothing.
     pub async fn items(
         &self,
         caller: &Caller,
-        filter: &ItemFilter,
+        mut filter: ItemFilter,
         page: &Page<ItemSort>,
     ) -> Result<PageOf<ItemView>, Error> {
         let project = caller.may(Action::Read)?;
-        let found = page_of(page, async |page| self.catalog().items(project, filter, &page).await).await?;
+        filter.of_all_projects &= caller.must_operate().is_ok();
+        let found = page_of(page, async |page| self.catalog().items(project, &filter, &page).await).await?;
         Ok(PageOf { rows: self.with_records(found.rows).await?, has_more: found.has_more })
     }
 
@@ -180,9 +182,10 @@ impl Control {
     }
 
     /// How many items match.
-    pub async fn count_items(&self, caller: &Caller, filter: &ItemFilter) -> Result<u64, Error> {
+    pub async fn count_items(&self, caller: &Caller, mut filter: ItemFilter) -> Result<u64, Error> {
         let project = caller.may(Action::Read)?;
-        Ok(self.catalog().count_items(project, filter).await?)
+        filter.of_all_projects &= caller.must_operate().is_ok();
+        Ok(self.catalog().count_items(project, &filter).await?)
     }
 
     /// Orders the deletion of a checkpoint, or of some of its items.

@@ -59,9 +59,9 @@ pub enum Reason {
     TagNotFound,
     // restores
     RestoreNotFound,
+    TargetTypeUnsupported { resource: String, resource_type: String },
     TargetRestoring,
     TargetVolumeNotFound { volumes: String },
-    TargetHasNoVolumes { server: String },
     BackupNotInItem { backups: String, item: String },
     PartialRestore { backups: String },
     DataOntoSystemVolume { server: String },
@@ -72,6 +72,7 @@ pub enum Reason {
     ReplicaOfReplica,
     AlreadyReplicated,
     RecordNotFound,
+    OperationLogNotFound,
     // peers and grants
     PeerNotFound,
     GrantNotFound,
@@ -227,6 +228,9 @@ impl From<Conflict> for Error {
             Conflict::OverQuota { bytes_left } => {
                 Reason::QuotaExceeded { what: format!("{bytes_left} bytes left") }
             }
+            Conflict::ProjectOverQuota(exceeded) => {
+                Reason::QuotaExceeded { what: exceeded.kind.word().to_owned() }
+            }
             Conflict::Blocked { .. } => Reason::WritesBlocked,
             Conflict::BaseNotLive
             | Conflict::OperationNotOpen
@@ -243,7 +247,11 @@ impl From<Conflict> for Error {
             | Conflict::OlderHead
             | Conflict::Frozen { .. } => Reason::Busy,
         };
-        let kind = if reason == Reason::WritesBlocked { Kind::Unavailable } else { Kind::Conflict };
+        let kind = match reason {
+            Reason::WritesBlocked => Kind::Unavailable,
+            Reason::QuotaExceeded { .. } => Kind::OverQuota,
+            _ => Kind::Conflict,
+        };
         let mut error = Error::new(kind, reason, message);
         error.cause = Some(Box::new(conflict));
         error

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use catalog::{CatalogError, PAGE_ROWS_MAX};
 pub use catalog::{
-    Direction, ImageType, ItemFilter, ItemSort, Page, PolicyFilter, PolicySort, RecordFilter, RecordSort,
-    RestoreSort, ServerSort, Sort,
+    Direction, ImageType, ItemFilter, ItemSort, OperationLogFilter, OperationLogSort, Page, PolicyFilter,
+    PolicySort, RecordFilter, RecordSort, RestoreSort, ServerSort, Sort,
 };
 
 use crate::error::{Error, Reason};

@@ -3,8 +3,9 @@
 
 mod worker;
 
-use model::checkpoint::{CheckpointItem, VolumeBackup};
-use model::ids::{CheckpointId, CheckpointItemId, ResourceId, RestoreId, VolumeBackupId};
+use catalog::{CatalogError, Conflict};
+use model::checkpoint::{CheckpointItem, ItemState, VolumeBackup};
+use model::ids::{CheckpointId, CheckpointItemId, ProjectId, ResourceId, RestoreId, VolumeBackupId};
 use model::restore::{Restore, RestoreState, RestoreVolume};
 use model::server::{Server, Volume};
 
@@ -36,26 +37,20 @@ impl Control {
     pub async fn restore(&self, caller: &Caller, order: RestoreOrder) -> Result<Restore, Error> {
         let project = caller.may(Action::Restore)?;
         let item = self.item_of(project, order.item_id).await?;
-        if item.origin.is_none() && self.troubles().lacks(LostKey::Kek) {
-            return Err(self.troubles().refusal());
-        }
         if item.checkpoint_id != order.checkpoint_id {
-            let reason = Reason::ItemNotFound { item: order.item_id.to_string() };
-            return Err(Error::not_found(
-                reason,
-                format!("Checkpoint_item ({}) is not found.", order.item_id),
-            ));
+            let (checkpoint, item) = (order.checkpoint_id.to_string(), order.item_id);
+            let message = format!("checkpoint {checkpoint} has no item {item}");
+            return Err(Error::not_found(Reason::ItemNotFound { item: checkpoint }, message));
         }
-        let server = found(self.catalog().server(project, &order.target_server_id).await)?
-            .ok_or_else(|| Error::refused(Reason::ServerNotFound, "server do not exist").at("server_id"))?;
-        check_mapping(&item, &server, &order.volumes)?;
+        let (server, volumes) =
+            self.require_restorable(project, &item, &order.target_server_id, order.volumes).await?;
         let restore = Restore {
             id: RestoreId::from_entropy(self.entropy_bytes()),
             project_id: project.clone(),
             checkpoint_id: item.checkpoint_id,
             item_id: item.id,
             target_server_id: server.id,
-            volumes: order.volumes,
+            volumes,
             power_on: order.power_on,
             restore_target: order.restore_target,
             state: RestoreState::InProgress,
@@ -65,9 +60,31 @@ impl Control {
             created_at: self.now(),
             updated_at: self.now(),
         };
-        self.catalog().order_restore(&restore).await?;
+        self.catalog().order_restore(&restore).await.map_err(not_available)?;
         self.wakes().restorer.notify_one();
         Ok(restore)
+    }
+
+    /// Whether an item can be restored so now: the server that receives it, and which disk goes where.
+    pub(crate) async fn require_restorable(
+        &self,
+        project: &ProjectId,
+        item: &CheckpointItem,
+        server: &ResourceId,
+        volumes: Vec<RestoreVolume>,
+    ) -> Result<(Server, Vec<RestoreVolume>), Error> {
+        if item.origin.is_none() && self.troubles().lacks(LostKey::Kek) {
+            return Err(self.troubles().refusal());
+        }
+        if item.state != ItemState::Available {
+            let message = format!("checkpoint item {} is {}", item.id, item.state.word());
+            return Err(Error::refused(Reason::ItemNotAvailable, message));
+        }
+        let server = found(self.catalog().server(project, server).await)?
+            .ok_or_else(|| Error::refused(Reason::ServerNotFound, "server do not exist").at("server_id"))?;
+        let volumes: Vec<_> = volumes.into_iter().map(|volume| disk_of_item(item, volume)).collect();
+        check_mapping(item, &server, &volumes)?;
+        Ok((server, volumes))
     }
 
     /// One restore of the caller's project.
@@ -85,6 +102,26 @@ impl Control {
     ) -> Result<PageOf<Restore>, Error> {
         let project = caller.may(Action::Read)?;
         page_of(page, async |page| self.catalog().restores(project, &page).await).await
+    }
+}
+
+/// Clients give an item's id where the id of its disk belongs: it stands for the disk, if there is one only.
+fn disk_of_item(item: &CheckpointItem, mapped: RestoreVolume) -> RestoreVolume {
+    match item.volumes.as_slice() {
+        [only] if mapped.backup_id.bytes() == item.id.bytes() => {
+            RestoreVolume { backup_id: only.id, ..mapped }
+        }
+        _ => mapped,
+    }
+}
+
+/// To whoever orders a restore, an item that stopped being available a moment ago is not available.
+fn not_available(error: CatalogError) -> Error {
+    match error {
+        CatalogError::Conflict(conflict @ Conflict::ItemBusy { .. }) => {
+            Error::refused(Reason::ItemNotAvailable, conflict.to_string())
+        }
+        other => other.into(),
     }
 }
 

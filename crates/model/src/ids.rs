@@ -96,6 +96,8 @@ uuid_ids! {
     UserId = "user id";
     /// A unit of leased work.
     JobId = "job id";
+    /// A line of the operation log.
+    OperationLogId = "operation log id";
     /// An operation that writes to a vault: a backup or an incoming transfer.
     OperationId = "operation id";
 }

@@ -12,6 +12,7 @@ mod policy;
 mod policy_fields;
 mod policy_retention;
 mod project;
+mod quota;
 mod region;
 mod replication;
 mod restore;
@@ -127,6 +128,9 @@ pub enum ApiCommand {
     /// Projects of the region (operator)
     #[command(subcommand)]
     Project(project::ProjectCommand),
+    /// What a project may hold of backups made here
+    #[command(subcommand)]
+    Quota(quota::QuotaCommand),
     /// Users of the region (operator)
     #[command(subcommand)]
     User(user::UserCommand),
@@ -177,6 +181,7 @@ pub async fn run(command: ApiCommand, global: Global) -> Result<(), CliError> {
     };
     match command {
         ApiCommand::Project(command) => command.run(&context).await,
+        ApiCommand::Quota(command) => command.run(&context).await,
         ApiCommand::User(command) => command.run(&context).await,
         ApiCommand::Server(command) => command.run(&context).await,
         ApiCommand::Policy(command) => command.run(&context).await,
@@ -249,6 +254,7 @@ mod tests {
             "antipode vault collect --json",
             "antipode policy retention preview nightly --at 2027-01-01T00:00:00 --keep-last 3",
             "antipode policy adopt nightly 2b1f8c3e-5f0d-4f0e-9a53-6f5f0a7f1d01",
+            "antipode quota set p1 --backups -1 --capacity 100",
             "antipode api GET /version",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

@@ -1,22 +1,10 @@
-//! How a refusal looks on the wire. This is the only file that knows status codes, error codes and
-//! the `{error_code, error_msg}` body (`csbs-v1-api.md` §6).
-//!
-//! Deviations from the documented table, on purpose (design §8): bad input and busy states never
-//! answer 5xx, so these codes keep their number and text under another status:
-//!
-//! | code | documented | here |
-//! |---|---|---|
-//! | CSBS.1001, CSBS.6030 (policy is running) | 500 | 409 |
-//! | CSBS.6023 (data disk onto system disk) | 500 | 400 |
-//! | CSBS.6032 (nothing to back up) | 500 | 400 |
-//! | CSBS.9998 (try again later) | 500 | 503 |
-//! | BackupService.1005 (destination region) | 500 in one edition | 400 |
-//!
-//! CSBS.2004 (item in plan executing) cannot occur here, because a policy can be changed and deleted while it
-//! runs: the run has its items and finishes without the policy.
+//! How a refusal looks on the wire: the `{error_code, error_msg}` body, and which broken rule has which
+//! code. The codes themselves, with status and text, stand in [`table`]; no other file knows either.
 //!
 //! What the origin leaves to a gateway (401, 403, unknown routes) carries codes `Antipode.0nnn`
 //! whose last three digits are the status.
+
+pub mod table;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -24,8 +12,7 @@ use axum::response::{IntoResponse, Response};
 use control::error::{Error, Kind, Reason};
 use serde_json::json;
 
-/// The code of a parameter that was refused.
-const PARAMETER: &str = "CSBS.9001";
+use self::table::PARAMETER;
 
 /// A refusal, ready for the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,18 +22,24 @@ pub struct ApiError {
     message: String,
 }
 
-/// One line of the table: how a broken rule looks on the wire.
-struct Line {
-    status: StatusCode,
+/// How a broken rule looks on the wire.
+struct Told {
     code: &'static str,
-    /// The documented text, filled in; empty where the documents have none of use.
-    text: String,
+    /// The values of the documented text; nothing where that text says less than we know.
+    values: Option<Vec<String>>,
 }
 
 impl ApiError {
+    /// A code of the table, and what is said about it.
+    fn of(code: &'static str, message: impl Into<String>) -> ApiError {
+        let status = table::line_of(code).status;
+        let status = StatusCode::from_u16(status).expect("every status in the table is a status");
+        ApiError { status, code, message: message.into() }
+    }
+
     /// A parameter that must be mended; `field` is its path as the wire names it.
     pub(crate) fn malformed(field: &str, why: impl std::fmt::Display) -> ApiError {
-        ApiError { status: StatusCode::BAD_REQUEST, code: PARAMETER, message: format!("{field}: {why}") }
+        ApiError::of(PARAMETER, format!("{field}: {why}"))
     }
 
     /// A provider id that is not ours.
@@ -61,29 +54,22 @@ impl ApiError {
 
     /// A path that leads nowhere.
     pub(crate) fn no_route() -> ApiError {
-        ApiError {
-            status: StatusCode::NOT_FOUND,
-            code: "Antipode.0404",
-            message: "there is nothing at this path".to_owned(),
-        }
+        ApiError::of("Antipode.0404", "there is nothing at this path")
     }
 
     /// A path that knows other methods only.
     pub(crate) fn no_method() -> ApiError {
-        ApiError {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            code: "Antipode.0405",
-            message: "this path does not know the method".to_owned(),
-        }
+        ApiError::of("Antipode.0405", "this path does not know the method")
     }
 
     /// A body that did not arrive in time.
     pub(crate) fn too_slow() -> ApiError {
-        ApiError {
-            status: StatusCode::REQUEST_TIMEOUT,
-            code: "Antipode.0408",
-            message: "body: did not arrive in time".to_owned(),
-        }
+        ApiError::of("Antipode.0408", "body: did not arrive in time")
+    }
+
+    /// Code and text, for a call that answers 200 and refuses inside.
+    pub(crate) fn into_told(self) -> (&'static str, String) {
+        (self.code, self.message)
     }
 
     /// The same refusal under the status that its kind has, for our own surface: there a thing that
@@ -97,9 +83,10 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> ApiError {
         report(&error);
-        let line = line_of(&error);
-        let message = message(&line.text, &error.message, error.field.as_deref());
-        ApiError { status: line.status, code: line.code, message }
+        let told = told_of(&error);
+        let line = table::line_of(told.code);
+        let text = told.values.map(|values| line.filled(&values)).unwrap_or_default();
+        ApiError::of(told.code, message(&text, &error.message, error.field.as_deref()))
     }
 }
 
@@ -207,104 +194,75 @@ fn status_of(kind: Kind) -> StatusCode {
     }
 }
 
-fn line(status: u16, code: &'static str, text: impl Into<String>) -> Line {
-    let status = StatusCode::from_u16(status).expect("every status in the table is a status");
-    Line { status, code, text: text.into() }
+/// A code whose documented text says it all, with the values of that text.
+fn told<const N: usize>(code: &'static str, values: [&dyn std::fmt::Display; N]) -> Told {
+    Told { code, values: Some(values.iter().map(|value| value.to_string()).collect()) }
 }
 
-/// The table, part one: requests, policies, servers and items.
-fn line_of(error: &Error) -> Line {
+/// A code whose documented text is of no use.
+fn only(code: &'static str) -> Told {
+    Told { code, values: None }
+}
+
+/// Which code a broken rule has, part one: requests, policies, servers and items.
+fn told_of(error: &Error) -> Told {
     match &error.reason {
-        Reason::Malformed => line(400, PARAMETER, ""),
-        Reason::ProviderInvalid => line(400, PARAMETER, "provider invalid"),
-        Reason::NotLoggedIn => line(401, "Antipode.0401", ""),
-        Reason::NoRole | Reason::WrongProject => line(403, "Antipode.0403", ""),
-        Reason::PolicyNotFound => line(404, "CSBS.3000", "plan not found"),
-        Reason::PolicyNameTaken => line(400, "CSBS.9007", "duplicate service name"),
-        Reason::PolicyRunning { auto_trigger: false } => {
-            line(409, "CSBS.1001", "The policy is executing backup.")
-        }
-        Reason::PolicyRunning { auto_trigger: true } => line(409, "CSBS.6030", "auto plan executing"),
-        Reason::PolicyHasNothingToBackUp => line(400, "CSBS.6032", "plan has no resource backup"),
-        Reason::TooManyPolicies => line(400, "CSBS.0001", "Service over limit"),
-        Reason::ServerInPolicy { server } => {
-            line(400, "CSBS.6004", format!("Server ({server}) is already in service."))
-        }
-        Reason::ServerNotFound => line(400, "CSBS.6000", "server do not exist"),
+        Reason::Malformed => only(PARAMETER),
+        Reason::ProviderInvalid => told(PARAMETER, []),
+        Reason::NotLoggedIn => only("Antipode.0401"),
+        Reason::NoRole | Reason::WrongProject => only("Antipode.0403"),
+        Reason::PolicyNotFound => told("CSBS.3000", []),
+        Reason::PolicyNameTaken => told("CSBS.9007", []),
+        Reason::PolicyRunning { auto_trigger: false } => told("CSBS.1001", []),
+        Reason::PolicyRunning { auto_trigger: true } => told("CSBS.6030", []),
+        Reason::PolicyHasNothingToBackUp => told("CSBS.6032", []),
+        Reason::TooManyPolicies => told("CSBS.0001", []),
+        Reason::ServerInPolicy { server } => told("CSBS.6004", [server]),
+        Reason::ServerNotFound => told("CSBS.6000", []),
         Reason::ResourceTypeUnsupported { resource, resource_type } => {
-            let text = format!("Resource ({resource}) type ({resource_type}) is not support protection.");
-            line(400, "CSBS.6003", text)
+            told("CSBS.6003", [resource, resource_type])
         }
-        Reason::NoVolumes { server } => {
-            line(400, "CSBS.6007", format!("No volume attached to the server ({server}) for protect."))
-        }
-        Reason::ItemNotFound { item } => {
-            line(404, "CSBS.3001", format!("Checkpoint_item ({item}) is not found."))
-        }
-        Reason::ItemBusy => line(400, "CSBS.2003", "item in executing"),
-        Reason::ItemNotAvailable => line(400, "CSBS.4000", "checkpoint item not available"),
-        Reason::QuotaExceeded { what } => {
-            line(400, "CSBS.9006", format!("Quota exceeded for resources: {what}"))
-        }
-        Reason::WritesBlocked | Reason::Busy => line(503, "CSBS.9998", "System not support"),
-        Reason::Internal => line(500, "CSBS.9999", ""),
-        _ => line_of_restores_and_replication(error),
+        Reason::NoVolumes { server } => told("CSBS.6007", [server]),
+        Reason::ItemNotFound { item } => told("CSBS.3001", [item]),
+        Reason::ItemBusy => told("CSBS.2003", []),
+        Reason::ItemNotAvailable => told("CSBS.4000", []),
+        Reason::QuotaExceeded { what } => told("CSBS.9006", [what]),
+        Reason::WritesBlocked | Reason::Busy => told("CSBS.9998", []),
+        Reason::Internal => only("CSBS.9999"),
+        _ => told_of_restores_and_replication(error),
     }
 }
 
-/// The table, part two.
-fn line_of_restores_and_replication(error: &Error) -> Line {
+/// Part two.
+fn told_of_restores_and_replication(error: &Error) -> Told {
     match &error.reason {
-        Reason::TargetRestoring => line(400, "CSBS.6015", "The server is restoring."),
-        Reason::TargetVolumeNotFound { volumes } => {
-            line(400, "CSBS.6014", format!("Volume(s) ({volumes}) not found in target server."))
+        Reason::TargetTypeUnsupported { resource, resource_type } => {
+            told("CSBS.6013", [resource, resource_type])
         }
-        Reason::TargetHasNoVolumes { server } => {
-            line(400, "CSBS.6020", format!("No volume attached to the server ({server}) for restore."))
-        }
-        Reason::BackupNotInItem { backups, item } => {
-            line(400, "CSBS.6017", format!("Can not find backup(s) ({backups}) in checkpoint item ({item})."))
-        }
-        Reason::PartialRestore { backups } => {
-            let text =
-                format!("Not assign backup(s) ({backups}) to volume(s), partial restore is not supported.");
-            line(400, "CSBS.6018", text)
-        }
-        Reason::DataOntoSystemVolume { server } => {
-            let text = format!("Can not restore data volume to system volume. server id is ({server}).");
-            line(400, "CSBS.6023", text)
-        }
+        Reason::TargetRestoring => told("CSBS.6015", []),
+        Reason::TargetVolumeNotFound { volumes } => told("CSBS.6014", [volumes]),
+        Reason::BackupNotInItem { backups, item } => told("CSBS.6017", [backups, item]),
+        Reason::PartialRestore { backups } => told("CSBS.6018", [backups]),
+        Reason::DataOntoSystemVolume { server } => told("CSBS.6023", [server]),
         Reason::TargetTooSmall { volume, volume_bytes, backup, backup_bytes } => {
-            let text = format!(
-                "Target volume ({volume}) size ({volume_bytes}) small than volume backup ({backup}) size \
-                 ({backup_bytes})."
-            );
-            line(400, "CSBS.6024", text)
+            told("CSBS.6024", [volume, volume_bytes, backup, backup_bytes])
         }
-        Reason::TooManyTags => {
-            let text = format!("request tags exceed the max allowed count: {}.", model::text::TAGS_MAX);
-            line(400, "CSBS.7000", text)
+        Reason::TooManyTags => told("CSBS.7000", [&model::text::TAGS_MAX]),
+        Reason::TagNotFound => told("CSBS.7001", []),
+        Reason::DestinationRegionUnknown => told("BackupService.1005", []),
+        Reason::DestinationProjectRefuses => told("BackupService.1011", []),
+        Reason::ReplicaOfReplica => told("BackupService.1002", []),
+        Reason::AlreadyReplicated => told("BackupService.1009", []),
+        Reason::RecordNotFound | Reason::RestoreNotFound | Reason::OperationLogNotFound => {
+            told("CSBS.6040", [])
         }
-        Reason::TagNotFound => line(404, "CSBS.7001", "The backup tag does not exist."),
-        Reason::DestinationRegionUnknown => {
-            line(400, "BackupService.1005", "The destination region does not support replication.")
-        }
-        Reason::DestinationProjectRefuses => {
-            line(400, "BackupService.1011", "The destination project does not support replication.")
-        }
-        Reason::ReplicaOfReplica => line(400, "BackupService.1002", "A replica cannot be replicated."),
-        Reason::AlreadyReplicated => {
-            let text = "The backup is being replicated, or has been replicated, to the destination region.";
-            line(400, "BackupService.1009", text)
-        }
-        Reason::RecordNotFound | Reason::RestoreNotFound => line(404, "CSBS.6040", "task not found"),
-        Reason::IdTaken => line(409, "Antipode.0409", ""),
-        Reason::InvitationRefused => line(400, "Antipode.0400", ""),
-        _ => line(status_of(error.kind).as_u16(), code_of(error.kind), ""),
+        Reason::IdTaken => only("Antipode.0409"),
+        Reason::InvitationRefused => only("Antipode.0400"),
+        _ => only(code_of(error.kind)),
     }
 }
 
-/// The code of a rule without a line of its own.
+/// The code of a rule without one of its own.
 fn code_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => PARAMETER,
@@ -343,25 +301,22 @@ mod tests {
     }
 
     #[test]
-    fn busy_states_and_bad_input_never_answer_500() {
-        let reasons = [
-            Reason::PolicyRunning { auto_trigger: true },
-            Reason::PolicyRunning { auto_trigger: false },
-            Reason::PolicyHasNothingToBackUp,
-            Reason::DataOntoSystemVolume { server: "s".into() },
-            Reason::PolicyChanged,
-            Reason::ItemBusy,
-        ];
-        for reason in reasons {
-            let error = ApiError::from(Error::conflict(reason.clone(), ""));
-            assert!(error.status.is_client_error(), "{reason:?}");
+    fn every_code_that_this_file_names_is_in_the_table() {
+        let (ours, _) = include_str!("error.rs").split_once("#[cfg(test)]").unwrap();
+        let mut count = 0;
+        for word in ours.split('"').filter(|word| {
+            ["CSBS.", "BackupService.", "Antipode.0"].iter().any(|begin| word.starts_with(begin))
+        }) {
+            assert_eq!(table::line_of(word).code, word);
+            count += 1;
         }
+        assert!(count > 30, "{count}");
     }
 
     #[test]
     fn the_cause_of_a_fault_stays_inside() {
         let error = ApiError::from(Error::internal("reading the catalog", "secret detail"));
-        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!((error.status, error.code), (StatusCode::INTERNAL_SERVER_ERROR, "CSBS.9999"));
         assert!(!error.message.contains("secret"), "{}", error.message);
     }
 

@@ -24,10 +24,11 @@ use utoipa_axum::routes;
 use vault::seams::Entropy;
 
 use crate::http::antipode::{
-    backups, grants, policies as own_policies, progress, quarantine, regions, servers, vaults,
+    backups, grants, policies as own_policies, progress, quarantine, quotas, regions, servers, vaults,
 };
 use crate::http::csbs::{
-    backup_tags, checkpoints, items, policies, policy_tags, records, replication, restores,
+    backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers, records,
+    replication, restores,
 };
 use crate::http::error::ApiError;
 use crate::http::identity::{discovery, projects, tokens, users};
@@ -93,6 +94,7 @@ pub fn router(control: Control, site: Site) -> Router {
 fn routes() -> Routes {
     Routes::new()
         .at("/", routes!(discovery::services))
+        .at_slashed("/v1", routes!(discovery::service))
         .under("/v1/{project_id}", csbs())
         .under("/antipode/v1", own())
         .under("/identity/v3", identity())
@@ -109,6 +111,9 @@ fn csbs() -> Routes {
     Routes::new()
         .at("/policies", routes!(policies::list, policies::create))
         .at("/policies/{policy_id}", routes!(policies::show, policies::update, policies::delete))
+        .at("/providers", routes!(providers::list))
+        .at("/providers/{provider_id}", routes!(providers::show))
+        .at("/providers/{provider_id}/resources/action", routes!(checks::check))
         .at("/providers/{provider_id}/resources/{resource_id}/action", routes!(checkpoints::protect))
         .at("/providers/{provider_id}/checkpoints", routes!(checkpoints::run_policy))
         .at("/providers/{provider_id}/checkpoints/replicate", routes!(replication::replicate))
@@ -120,7 +125,13 @@ fn csbs() -> Routes {
         .at("/checkpoint_items", routes!(items::list))
         .at("/checkpoint_items/count", routes!(items::count))
         .at("/checkpoint_items/{checkpoint_item_id}", routes!(items::show))
-        .at("/restores", routes!(restores::create))
+        .at("/restores", routes!(restores::list, restores::create))
+        .at("/restores/{restore_id}", routes!(restores::show))
+        .at("/quotas", routes!(project::quotas))
+        .at("/protect_config", routes!(project::protect_config))
+        .at("/protection_capabilities", routes!(project::protection_capabilities))
+        .at("/operation_logs", routes!(operation_logs::list))
+        .at("/operation_logs/{operation_log_id}", routes!(operation_logs::show, operation_logs::delete))
         .at("/replication_capabilities", routes!(replication::capabilities))
         .at("/replication_records", routes!(records::list))
         .at("/replication_records/{replication_record_id}", routes!(records::show))
@@ -164,6 +175,7 @@ fn own() -> Routes {
             "/policies/{policy_id}/retention_preview",
             routes!(own_policies::preview_retention, own_policies::preview_other_retention),
         )
+        .at("/quotas/{project_id}", routes!(quotas::show, quotas::set))
         .at("/quarantine", routes!(quarantine::list))
         .at("/quarantine/{checkpoint_item_id}/undelete", routes!(quarantine::undelete))
         .at("/vaults", routes!(vaults::list))

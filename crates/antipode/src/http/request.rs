@@ -121,16 +121,33 @@ pub(crate) fn check_provider(field: &Field<'_>) -> Result<(), ApiError> {
     if field.text()? == PROVIDER_ID { Ok(()) } else { Err(field.refused("provider invalid")) }
 }
 
-/// Refuses a resource that is not a server.
+/// Refuses to back up a resource that is not a server.
 pub(crate) fn check_resource_type(field: &Field<'_>, resource: &str) -> Result<(), ApiError> {
+    check_type(field, resource, |resource, resource_type| Reason::ResourceTypeUnsupported {
+        resource,
+        resource_type,
+    })
+}
+
+/// Refuses to restore onto a resource that is not a server.
+pub(crate) fn check_target_type(field: &Field<'_>, resource: &str) -> Result<(), ApiError> {
+    check_type(field, resource, |resource, resource_type| Reason::TargetTypeUnsupported {
+        resource,
+        resource_type,
+    })
+}
+
+fn check_type(
+    field: &Field<'_>,
+    resource: &str,
+    reason: fn(String, String) -> Reason,
+) -> Result<(), ApiError> {
     let resource_type = field.text()?;
     if resource_type == RESOURCE_TYPE {
         return Ok(());
     }
     let short = |text: &str| text.chars().take(80).collect::<String>();
-    let reason =
-        Reason::ResourceTypeUnsupported { resource: short(resource), resource_type: short(resource_type) };
-    Err(ApiError::from(Error::new(Kind::Invalid, reason, "")))
+    Err(ApiError::from(Error::new(Kind::Invalid, reason(short(resource), short(resource_type)), "")))
 }
 
 /// The query, in its order, repeated keys included. Keys that nobody asks for are ignored.
@@ -332,6 +349,29 @@ mod tests {
     #[test]
     fn nul_is_refused_in_a_query() {
         assert!(Query::of(&"/x?name=%00".parse().unwrap()).is_err());
+    }
+
+    /// A body of which nothing ever comes.
+    struct Never;
+
+    impl axum::body::HttpBody for Never {
+        type Data = axum::body::Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive_is_given_up() {
+        let limits = Limits { body_bytes_max: 10, body_timeout_seconds: 0 };
+        let request = Request::new(axum::body::Body::new(Never));
+        let refused = Body::from_request(request, &limits).await.err().unwrap();
+        assert_eq!(refused.into_told(), ("Antipode.0408", "body: did not arrive in time".to_owned()));
     }
 
     #[test]

@@ -33,6 +33,17 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/v1/{p}/checkpoint_items/count".to_owned(), Reader),
         (Method::GET, format!("/v1/{{p}}/checkpoint_items/{NOBODY}"), Reader),
         (Method::POST, "/v1/{p}/restores".to_owned(), Member),
+        (Method::GET, "/v1/{p}/restores".to_owned(), Reader),
+        (Method::GET, format!("/v1/{{p}}/restores/{NOBODY}"), Reader),
+        (Method::GET, "/v1/{p}/providers".to_owned(), Reader),
+        (Method::GET, provider.clone(), Reader),
+        (Method::POST, format!("{provider}/resources/action"), Reader),
+        (Method::GET, "/v1/{p}/quotas".to_owned(), Reader),
+        (Method::GET, "/v1/{p}/protect_config".to_owned(), Reader),
+        (Method::GET, "/v1/{p}/protection_capabilities".to_owned(), Reader),
+        (Method::GET, "/v1/{p}/operation_logs".to_owned(), Reader),
+        (Method::GET, format!("/v1/{{p}}/operation_logs/{NOBODY}"), Reader),
+        (Method::DELETE, format!("/v1/{{p}}/operation_logs/{NOBODY}"), Member),
         (Method::GET, "/v1/{p}/replication_capabilities".to_owned(), Reader),
         (Method::GET, "/v1/{p}/replication_records".to_owned(), Reader),
         (Method::GET, format!("/v1/{{p}}/replication_records/{NOBODY}"), Reader),
@@ -58,6 +69,9 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::POST, format!("/antipode/v1/policies/{NOBODY}/adopt"), Member),
         (Method::GET, format!("/antipode/v1/policies/{NOBODY}/retention_preview"), Reader),
         (Method::POST, format!("/antipode/v1/policies/{NOBODY}/retention_preview"), Reader),
+        (Method::GET, "/antipode/v1/quotas/{p}".to_owned(), Reader),
+        (Method::GET, "/antipode/v1/quotas/nowhere".to_owned(), Operator),
+        (Method::PUT, "/antipode/v1/quotas/{p}".to_owned(), Operator),
         (Method::GET, "/antipode/v1/quarantine".to_owned(), Reader),
         (Method::POST, format!("/antipode/v1/quarantine/{NOBODY}/undelete"), Member),
         (Method::GET, "/antipode/v1/vaults".to_owned(), Operator),
@@ -104,6 +118,7 @@ fn body(method: &Method, path: &str) -> Option<Value> {
             json!({ "action": "create", "tags": [{ "key": "k", "value": "v" }] })
         }
         "tags" => json!({ "tag": { "key": "k", "value": "v" } }),
+        "action" if path.ends_with("/resources/action") => json!({ "check_protectable": [] }),
         "action" => json!({ "protect": {} }),
         "checkpoints" => json!({ "checkpoint": { "plan_id": NOBODY, "parameters": {} } }),
         "replicate" if path.contains("checkpoint_items") => json!({ "replication": place }),
@@ -125,6 +140,7 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         "confirm" => json!({ "code": "x" }),
         "projects" => json!({ "project": { "name": "" } }),
         "users" => json!({ "user": { "name": "", "password": "" } }),
+        _ if path.contains("/quotas/") => json!({ "quotas": {} }),
         _ => json!({ "policy": {} }),
     };
     (*method == Method::POST || *method == Method::PUT).then_some(body)

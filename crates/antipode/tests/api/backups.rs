@@ -122,6 +122,49 @@ async fn a_policy_runs_once_at_a_time_over_its_own_servers() {
 }
 
 #[tokio::test]
+async fn a_run_of_the_schedule_excludes_one_by_hand() {
+    let world = World::apart().await;
+    let server = world.a.server("db1").await;
+    let mut body = policy_body("nightly", &[&server]);
+    body["policy"]["scheduled_operations"][0]["enabled"] = json!(true);
+    let policy = world.a.admin.post_v1("/policies", &body).await.text("policy.id");
+    world.a.control.keep_house().await.unwrap();
+    world.clock.advance_seconds(86_400);
+    world.a.control.keep_house().await.unwrap();
+    let admin = world.a.admin.relog("admin", Some("eu-a")).await;
+    let run = json!({ "checkpoint": { "plan_id": policy, "parameters": {} } });
+    let path = format!("/providers/{PROVIDER}/checkpoints");
+    admin.post_v1(&path, &run).await.refuses(409, "CSBS.6030", "auto plan executing");
+    world.a.work().await;
+    assert_eq!(admin.post_v1(&path, &run).await.status, 200);
+}
+
+#[tokio::test]
+async fn some_items_of_a_run_go_by_a_list_and_a_bad_list_takes_none() {
+    let world = World::apart().await;
+    let servers = [world.a.server("db1").await, world.a.server("db22").await, world.a.server("db333").await];
+    let policy = world.a.policy("nightly", &servers.each_ref().map(String::as_str)).await;
+    for joint in [",", "&checkpoint_items=", ",,%20"] {
+        let checkpoint = world.a.begin_backup(&policy).await;
+        world.a.work().await;
+        let items = world.a.items_of(&checkpoint).await;
+        let path = format!("/providers/{PROVIDER}/checkpoints/{checkpoint}?checkpoint_items=");
+        let other = world.a.admin.delete_v1(&format!("{path}{}{joint}{NOBODY}", items[0])).await;
+        if joint == ",,%20" {
+            other.refuses(400, "CSBS.9001", "checkpoint_items");
+            continue;
+        }
+        other.refuses(404, "CSBS.3001", NOBODY);
+        assert_eq!(world.a.items_of(&checkpoint).await.len(), 3, "all or none");
+        let twice =
+            world.a.admin.delete_v1(&format!("{path}{}{joint}{}{joint}{0}", items[0], items[1])).await;
+        assert_eq!((twice.status, twice.body), (200, json!({})));
+        world.a.work().await;
+        assert_eq!(world.a.items_of(&checkpoint).await, [items[2].as_str()]);
+    }
+}
+
+#[tokio::test]
 async fn lists_and_counts_filter_alike() {
     let world = World::apart().await;
     let servers = [world.a.server("db1").await, world.a.server("db22").await];
@@ -218,7 +261,8 @@ async fn deleting_is_refused_while_it_cannot_be_and_ends_in_not_found() {
     assert_eq!((one.status, one.body), (200, json!({})));
     assert_eq!(world.a.item(&items[0]).await["status"], "deleting");
     let repeated = world.a.admin.delete_v1(&format!("{path}?checkpoint_items={}", items[0])).await;
-    assert!([200, 400, 409].contains(&repeated.status), "{}", repeated.body);
+    repeated.refuses(400, "CSBS.2003", &items[0]);
+    world.a.admin.delete_v1(&path).await.refuses(400, "CSBS.2003", &items[0]);
     world.a.work().await;
     world.a.admin.get_v1(&format!("/checkpoint_items/{}", items[0])).await.refuses(
         404,

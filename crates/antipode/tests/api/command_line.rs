@@ -150,6 +150,20 @@ async fn the_main_job_can_be_done_from_a_shell() {
     deletion_ends_in_not_found(&shell).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_sets_a_quota_from_a_shell() {
+    let shell = Shell::open().await;
+    let set = shell.json("quota set eu-a --backups 3 --capacity -1").await;
+    let quotas =
+        |rows: &Value| (rows[0]["quota"].as_i64(), rows[1]["quota"].as_i64(), rows[1]["used"].as_u64());
+    assert_eq!(quotas(&set), (Some(-1), Some(3), Some(0)));
+    assert_eq!(shell.json("quota show").await, set);
+    assert_eq!(shell.json("quota show eu-a").await, set);
+    shell.ends("quota set eu-a", 2, "--backups").await;
+    shell.ends("quota set eu-a --backups -2", 1, "quotas.backups").await;
+    shell.ends("quota set nowhere --backups 1", 4, "there is no project nowhere").await;
+}
+
 async fn deletion_ends_in_not_found(shell: &Shell) {
     let ids = shell.run("checkpoint list -q").await;
     let id = text(&ids.stdout).trim().to_owned();

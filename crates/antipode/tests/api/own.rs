@@ -61,7 +61,7 @@ async fn a_server_keeps_its_own_ids_and_hides_its_paths_from_members() {
     assert_eq!((made.status, made.text("server.id")), (201, "i-0123".to_owned()));
     assert_eq!(made.body["server"]["volumes"][0]["path"], json!(path));
     assert_eq!(made.body["server"]["volumes"][0]["size_bytes"], 4096);
-    assert_eq!(world.a.admin.post(SERVERS, &body).await.status, 409);
+    world.a.admin.post(SERVERS, &body).await.refuses(409, "Antipode.0409", "i-0123");
     let reader = world.a.user("reader", "reader").await;
     let shown = reader.get(&format!("{SERVERS}/i-0123")).await;
     assert_eq!((shown.status, shown.body["server"]["volumes"][0].get("path")), (200, None));
@@ -136,11 +136,7 @@ async fn pairing_needs_the_line_once_and_the_right_code() {
     assert!(!line.contains('\n'));
     let accepted = b.post(accept, &json!({ "invitation": line })).await;
     assert_eq!((accepted.status, accepted.text("region")), (200, "eu-a".to_owned()));
-    assert_ne!(
-        b.post(accept, &json!({ "invitation": line })).await.status,
-        200,
-        "an invitation is good once"
-    );
+    b.post(accept, &json!({ "invitation": line })).await.refuses(400, "Antipode.0400", "invitation");
     let before = a.get("/antipode/v1/regions").await;
     assert_eq!(before.body["regions"][0]["is_confirmed"], false);
     assert_eq!(

@@ -51,7 +51,7 @@ async fn a_bad_restore_is_refused_by_its_own_code_and_changes_nothing() {
     }
     for (pointer, value, status, code, named) in [
         ("/restore/provider_id", json!(NOBODY), 400, "CSBS.9001", "restore.provider_id: provider invalid"),
-        ("/restore/checkpoint_id", json!(NOBODY), 404, "CSBS.3001", ""),
+        ("/restore/checkpoint_id", json!(NOBODY), 404, "CSBS.3001", "has no item"),
         ("/restore/parameters/checkpoint_item_id", json!(NOBODY), 404, "CSBS.3001", NOBODY),
         ("/restore/parameters/power_on", json!("no"), 400, "CSBS.9001", "restore.parameters.power_on: "),
         ("/restore/parameters/targets/volumes", json!([]), 400, "CSBS.6018", &backup),
@@ -61,18 +61,74 @@ async fn a_bad_restore_is_refused_by_its_own_code_and_changes_nothing() {
         *body.pointer_mut(pointer).unwrap() = value;
         world.a.admin.post_v1("/restores", &body).await.refuses(status, code, named);
     }
+    let mut machine = good.clone();
+    machine["restore"]["parameters"]["targets"]["resource_type"] = json!("OS::Ironic::BareMetalServer");
+    world.a.admin.post_v1("/restores", &machine).await.refuses(
+        400,
+        "CSBS.6013",
+        "OS::Ironic::BareMetalServer",
+    );
     foreign.post_v1("/restores", &good).await.refuses(404, "CSBS.3001", "");
     assert_eq!(world.a.admin.get("/antipode/v1/restores").await.body, json!({ "restores": [] }));
     let running = world.a.begin_backup(&policy).await;
     let running = world.a.item(&running).await;
     let early = order(&running, &server, &backup_of(&running), &volume);
-    let refused = world.a.admin.post_v1("/restores", &early).await;
-    assert_eq!(refused.status, 400, "{}", refused.body);
-    assert!(
-        ["CSBS.4000", "CSBS.2003"].contains(&refused.body["error_code"].as_str().unwrap()),
-        "{}",
-        refused.body
-    );
+    world.a.admin.post_v1("/restores", &early).await.refuses(400, "CSBS.4000", "protecting");
+}
+
+#[tokio::test]
+async fn a_server_is_restored_once_at_a_time() {
+    let world = World::apart().await;
+    let (policy, first) = world.backed_up().await;
+    let second = world.a.back_up(&policy).await.remove(0);
+    let (first, second) = (world.a.item(&first).await, world.a.item(&second).await);
+    let server = first["resource_id"].as_str().unwrap();
+    let volume = volume_of(&world, server).await;
+    let body = order(&first, server, &backup_of(&first), &volume);
+    assert_eq!(world.a.admin.post_v1("/restores", &body).await.status, 200);
+    let busy = order(&second, server, &backup_of(&second), &volume);
+    let refused = world.a.admin.post_v1("/restores", &busy).await;
+    refused.refuses(400, "CSBS.6015", "The server is restoring");
+    assert_eq!(world.a.item(second["id"].as_str().unwrap()).await["status"], "available");
+    world.a.admin.post_v1("/restores", &body).await.refuses(400, "CSBS.4000", "waiting_restore");
+    world.a.work().await;
+    assert_eq!(world.a.admin.post_v1("/restores", &busy).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_data_disk_is_not_restored_onto_a_system_disk() {
+    let world = World::apart().await;
+    let volume = |name: &str, bootable: bool| {
+        let path = world.a.disk(name);
+        write_disk(&path, DISK_BYTES, 7);
+        json!({ "name": name, "path": path, "format": "raw", "bootable": bootable })
+    };
+    let body = json!({ "server": {
+        "name": "two", "project_id": world.a.admin.project_id,
+        "volumes": [volume("system", true), volume("data", false)],
+    } });
+    let server = world.a.admin.post("/antipode/v1/servers", &body).await;
+    let volumes = server.body["server"]["volumes"].clone();
+    let server = server.text("server.id");
+    let policy = world.a.policy("nightly", &[&server]).await;
+    let item = world.a.back_up(&policy).await.remove(0);
+    let item = world.a.item(&item).await;
+    let backups = item["extend_info"]["volume_backups"].clone();
+    let mut crossed = order(&item, &server, "", "");
+    let pair = |backup: usize, volume: usize| json!({ "backup_id": backups[backup]["id"], "volume_id": volumes[volume]["id"] });
+    crossed["restore"]["parameters"]["targets"]["volumes"] = json!([pair(0, 1), pair(1, 0)]);
+    world.a.admin.post_v1("/restores", &crossed).await.refuses(400, "CSBS.6023", &server);
+    let mut partial = crossed.clone();
+    partial["restore"]["parameters"]["targets"]["volumes"] = json!([pair(0, 0)]);
+    let left_out = backups[1]["id"].as_str().unwrap();
+    world.a.admin.post_v1("/restores", &partial).await.refuses(400, "CSBS.6018", left_out);
+    let mut twice = crossed.clone();
+    twice["restore"]["parameters"]["targets"]["volumes"] = json!([pair(0, 0), pair(1, 0)]);
+    world.a.admin.post_v1("/restores", &twice).await.refuses(400, "CSBS.9001", "volumes");
+    let mut by_item = crossed.clone();
+    by_item["restore"]["parameters"]["targets"]["volumes"][0]["backup_id"] = item["id"].clone();
+    let refused = world.a.admin.post_v1("/restores", &by_item).await;
+    refused.refuses(400, "CSBS.6017", item["id"].as_str().unwrap());
 }
 
 #[tokio::test]

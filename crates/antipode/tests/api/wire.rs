@@ -4,7 +4,7 @@ use axum::http::Method;
 use catalog::JobKind;
 use serde_json::{Value, json};
 
-use crate::support::{NOBODY, World};
+use crate::support::{NOBODY, PROVIDER, World, policy_body};
 
 #[tokio::test]
 async fn every_answer_carries_a_request_id_of_its_own() {
@@ -93,6 +93,24 @@ async fn a_region_whose_store_failed_to_sync_is_not_ready_and_shows_what_it_has(
     assert_eq!(world.a.item(&sound).await["status"], "available");
 }
 
+#[tokio::test]
+async fn a_region_that_may_not_write_says_so_and_shows_what_it_has() {
+    let world = World::apart().await;
+    let (policy, item) = world.backed_up().await;
+    let catalog = world.a.catalog().await;
+    catalog.block_writes("a test says so").await.unwrap();
+    let run = json!({ "checkpoint": { "plan_id": policy, "parameters": {} } });
+    let path = format!("/providers/{PROVIDER}/checkpoints");
+    let refused = world.a.admin.post_v1(&path, &run).await;
+    refused.refuses(503, "CSBS.9998", "a test says so");
+    let check = json!({ "check_protectable": [] });
+    let checked = world.a.admin.post_v1(&format!("/providers/{PROVIDER}/resources/action"), &check).await;
+    checked.refuses(503, "CSBS.9998", "a test says so");
+    assert_eq!(world.a.all_items().await, [item]);
+    catalog.unblock_writes().await.unwrap();
+    assert_eq!(world.a.admin.post_v1(&path, &run).await.status, 200);
+}
+
 /// Every number is an integer, and every time has the one form that clients parse.
 fn check_forms(path: &str, value: &Value) {
     match value {
@@ -115,6 +133,54 @@ fn check_forms(path: &str, value: &Value) {
 }
 
 #[tokio::test]
+async fn what_succeeds_answers_200() {
+    let world = World::paired().await;
+    let admin = &world.a.admin;
+    let server = world.a.server("db1").await;
+    let made = admin.post_v1("/policies", &policy_body("nightly", &[&server])).await;
+    let policy = made.text("policy.id");
+    let provider = format!("/providers/{PROVIDER}");
+    let run = json!({ "checkpoint": { "plan_id": policy, "parameters": {} } });
+    let ran = admin.post_v1(&format!("{provider}/checkpoints"), &run).await;
+    let protect = format!("{provider}/resources/{server}/action");
+    let protected = admin.post_v1(&protect, &json!({ "protect": {} })).await;
+    let check =
+        json!({ "check_protectable": [{ "resource_id": server, "resource_type": "OS::Nova::Server" }] });
+    let checked = admin.post_v1(&format!("{provider}/resources/action"), &check).await;
+    world.a.work().await;
+    let replicated = world.replicate(&policy).await;
+    let item = world.a.item(&protected.text("checkpoint.id")).await;
+    let alone = world.replicate_item(item["id"].as_str().unwrap()).await;
+    world.a.work().await;
+    let shown = admin.get(&format!("/antipode/v1/servers/{server}")).await;
+    let volume = &shown.body["server"]["volumes"][0]["id"];
+    let volumes =
+        json!([{ "backup_id": item["extend_info"]["volume_backups"][0]["id"], "volume_id": volume }]);
+    let restore = json!({ "restore": {
+        "checkpoint_id": item["checkpoint_id"], "provider_id": PROVIDER,
+        "parameters": { "checkpoint_item_id": item["id"], "power_on": false,
+            "targets": { "server_id": server, "volumes": volumes } },
+    } });
+    let restored = admin.post_v1("/restores", &restore).await;
+    world.a.work().await;
+    let deleted =
+        admin.delete_v1(&format!("{provider}/checkpoints/{}", protected.text("checkpoint.id"))).await;
+    world.a.work().await;
+    let logs = admin.get_v1("/operation_logs").await;
+    let log = logs.texts("operation_logs", "id").remove(0);
+    let forgotten = admin.delete_v1(&format!("/operation_logs/{log}")).await;
+    let changed = admin.put_v1(&format!("/policies/{policy}"), &json!({ "policy": {} })).await;
+    let gone = admin.delete_v1(&format!("/policies/{policy}")).await;
+    let answers = [
+        made, ran, protected, checked, replicated, alone, shown, restored, deleted, logs, forgotten, changed,
+        gone,
+    ];
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn numbers_are_integers_and_times_have_one_form() {
     let world = World::paired().await;
     let (policy, item) = world.backed_up().await;
@@ -128,6 +194,11 @@ async fn numbers_are_integers_and_times_have_one_form() {
         "/checkpoint_items/count".to_owned(),
         "/replication_records".to_owned(),
         "/replication_capabilities".to_owned(),
+        "/quotas".to_owned(),
+        "/operation_logs".to_owned(),
+        "/providers".to_owned(),
+        "/protect_config".to_owned(),
+        "/protection_capabilities".to_owned(),
     ] {
         let answer = world.a.admin.get_v1(&path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);

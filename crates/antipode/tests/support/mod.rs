@@ -268,6 +268,11 @@ impl Region {
         answer.text("server.id")
     }
 
+    /// The catalog under the region, beside its control.
+    pub(crate) async fn catalog(&self) -> Catalog {
+        Catalog::open_file(&self.folder.path().join("data").join("catalog.db")).await.unwrap()
+    }
+
     /// Where the disk of a server lies.
     pub(crate) fn disk(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join("disks").join(format!("{name}.img"))

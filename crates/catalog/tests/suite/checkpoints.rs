@@ -174,12 +174,19 @@ pub(crate) async fn lists_filter_count_and_hide_the_deleted(world: &World) {
             ItemFilter { checkpoint_ids: vec![checkpoint_id(1), checkpoint_id(9)], ..everything() },
             vec![90, 11],
         ),
-        (ItemFilter { name_contains: Some("%_".to_owned()), ..everything() }, vec![90]),
-        (ItemFilter { name_contains: Some("BK_002".to_owned()), ..everything() }, vec![21, 20]),
-        (ItemFilter { resource_name_contains: Some("we".to_owned()), ..everything() }, vec![90]),
+        (ItemFilter { name_contains: vec!["%_".to_owned()], ..everything() }, vec![90]),
+        (
+            ItemFilter { name_contains: vec!["BK_002".to_owned(), "nothing".to_owned()], ..everything() },
+            vec![21, 20],
+        ),
+        (ItemFilter { resource_name_contains: vec!["we".to_owned()], ..everything() }, vec![90]),
         (ItemFilter { start_time: Some(at(2)), end_time: Some(at(2)), ..everything() }, vec![21, 20]),
-        (ItemFilter { image_type: Some(ImageType::Backup), ..everything() }, vec![90, 21, 20, 11]),
-        (ItemFilter { image_type: Some(ImageType::Replication), ..everything() }, vec![]),
+        (ItemFilter { image_types: vec![ImageType::Backup], ..everything() }, vec![90, 21, 20, 11]),
+        (ItemFilter { image_types: vec![ImageType::Replication], ..everything() }, vec![]),
+        (
+            ItemFilter { image_types: vec![ImageType::Replication, ImageType::Backup], ..everything() },
+            vec![90, 21, 20, 11],
+        ),
         (ItemFilter { matches_nothing: true, ..everything() }, vec![]),
     ];
     for (filter, expected) in cases {

@@ -6,6 +6,7 @@ pub(crate) mod grants;
 pub(crate) mod policies;
 pub(crate) mod progress;
 pub(crate) mod quarantine;
+pub(crate) mod quotas;
 pub(crate) mod regions;
 mod requests;
 pub(crate) mod servers;

@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use control::Control;
 use control::checkpoints::ItemView;
-use control::page::RestoreSort;
 use model::replication::ReplicationRecord;
 use model::restore::Restore;
 use serde::Serialize;
@@ -14,16 +13,13 @@ use utoipa::ToSchema;
 use vault::ids::to_hex;
 
 use crate::http::Site;
-use crate::http::csbs::restores::RestoreBody;
+use crate::http::csbs::restores::{RestoreBody, SORT_KEYS};
 use crate::http::error::OwnError;
 use crate::http::openapi::parameters::{PageQuery, RestoreOrder};
 use crate::http::openapi::refusals::ReadRefusals;
 use crate::http::openapi::schema::{ForeignId, Id, ItemStatus, Moment, RegionText};
 use crate::http::page::{Links, read_page};
 use crate::http::request::{LoggedIn, PathParams, Query};
-
-/// The words that the restores can be sorted by.
-const SORT_KEYS: [(&str, RestoreSort); 2] = [("created_at", RestoreSort::CreatedAt), ("id", RestoreSort::Id)];
 
 /// One item.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,6 +39,9 @@ pub(crate) struct ItemProgress {
     added_bytes: u64,
     /// Empty when all is well.
     fail_reason: String,
+    /// What the disks agreed on when they were read: nothing, as long as neither a snapshot nor an agent holds
+    /// a server still.
+    consistency: &'static str,
 }
 
 /// `{"checkpoint_item": …}`
@@ -138,6 +137,7 @@ impl From<ItemView> for ItemProgress {
             logical_bytes: item.logical_bytes,
             added_bytes: item.added_bytes,
             fail_reason: item.failure.map_or_else(String::new, |failure| failure.reason),
+            consistency: "none",
         }
     }
 }

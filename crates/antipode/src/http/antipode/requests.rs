@@ -164,3 +164,20 @@ struct PreviewRequestBody {
     /// Rules that are not saved; those of the policy when left out.
     operation_definition: Option<DefinitionRequest>,
 }
+
+/// The body of `setProjectQuotas`.
+#[derive(ToSchema)]
+pub(crate) struct QuotasRequest {
+    quotas: QuotaLimits,
+}
+
+/// What is left out stays as it is; -1 is no limit.
+#[derive(ToSchema)]
+struct QuotaLimits {
+    /// The most backups.
+    #[schema(minimum = -1, maximum = 8_589_934_591_i64)]
+    backups: Option<i64>,
+    /// The most that they may take in the store, in units of 2^30 bytes.
+    #[schema(minimum = -1, maximum = 8_589_934_591_i64)]
+    backup_capacity: Option<i64>,
+}

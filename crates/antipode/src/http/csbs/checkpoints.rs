@@ -101,6 +101,19 @@ impl From<CheckpointItem> for PlanResource {
     }
 }
 
+/// 0 asks for nothing, 2 for whatever can be had: both get what there is, and our own surface says what that
+/// is. 1 takes nothing less than an agent in the guest, and there is none.
+fn check_app_consistency(field: &Field<'_>) -> Reading<()> {
+    match field.integer()? {
+        0 | 2 => Ok(()),
+        1 => {
+            Err(field
+                .refused("1 needs an agent in the server, which this region has not; 0 and 2 do without"))
+        }
+        _ => Err(field.refused("must be 0, 1 or 2")),
+    }
+}
+
 /// The order in the body of `resources/{resource_id}/action`.
 fn read_protect(body: &Value, resource_id: ResourceId) -> Reading<ProtectOrder> {
     let protect = Object::wrapped(body, "protect")?;
@@ -108,10 +121,7 @@ fn read_protect(body: &Value, resource_id: ResourceId) -> Reading<ProtectOrder> 
     if resource_type.is_given() {
         check_resource_type(&resource_type, resource_id.as_str())?;
     }
-    let app_consistency = protect.field("app_consistency");
-    if app_consistency.is_given() && !(0..=2).contains(&app_consistency.integer()?) {
-        return Err(app_consistency.refused("must be 0, 1 or 2"));
-    }
+    protect.field("app_consistency").optional(|field| check_app_consistency(&field))?;
     let excluded_volumes = match protect.field("extra_info").optional(Field::object)? {
         Some(extra_info) => read_excluded_volumes(&extra_info)?,
         None => Vec::new(),

@@ -26,10 +26,9 @@ pub(crate) struct ItemBody<'a> {
     #[schema(value_type = Id)]
     checkpoint_id: String,
     name: &'a str,
-    /// Absent when it was never given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = DescriptionText, nullable = false)]
-    description: Option<&'a str>,
+    /// Empty when none was given.
+    #[schema(value_type = DescriptionText)]
+    description: &'a str,
     #[schema(value_type = ItemStatus)]
     status: &'static str,
     /// The server.
@@ -184,7 +183,7 @@ impl<'a> ItemBody<'a> {
             id: item.id.to_string(),
             checkpoint_id: item.checkpoint_id.to_string(),
             name: &item.name,
-            description: item.description.as_ref().map(|description| description.as_str()),
+            description: item.description.as_ref().map_or("", |description| description.as_str()),
             status: item.state.word(),
             resource_id: item.resource_id.as_str(),
             resource_type: RESOURCE_TYPE,

@@ -34,8 +34,13 @@ const SORT_KEYS: [(&str, ItemSort); 6] = [
     ("id", ItemSort::Id),
 ];
 
-/// The prefix of the plan ids of backups made directly on a server: no policy has one.
+/// The prefix of the plan ids of backups made directly on a server.
 const FAKE_PLAN: &str = "fake_";
+
+/// Whether an id is that of a plan that no policy has.
+pub(super) fn is_fake_plan(id: &str) -> bool {
+    id.starts_with(FAKE_PLAN)
+}
 
 /// The answer of `GET /checkpoint_items/{checkpoint_item_id}`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -74,19 +79,20 @@ impl ItemsAnswer<'_> {
 
 /// The filter that a query asks for; list and count understand the same one.
 fn read_filter(query: &Query) -> Result<ItemFilter, ApiError> {
-    let fake_plans = query.all("policy_id").filter(|id| id.starts_with(FAKE_PLAN)).count();
-    let policy_ids = read_ids(query.all("policy_id").filter(|id| !id.starts_with(FAKE_PLAN)), "policy_id")?;
+    let policy_ids = read_ids(query.all("policy_id").filter(|id| !is_fake_plan(id)), "policy_id")?;
+    let wants_fake_plans_only = policy_ids.is_empty() && query.all("policy_id").next().is_some();
     Ok(ItemFilter {
         states: read_states(query)?,
         resource_ids: read_ids(query.all("resource_id"), "resource_id")?,
-        matches_nothing: wants_what_never_is(query)? || (fake_plans > 0 && policy_ids.is_empty()),
+        matches_nothing: wants_what_never_is(query)? || wants_fake_plans_only,
         policy_ids,
         checkpoint_ids: read_ids(query.all("checkpoint_id"), "checkpoint_id")?,
-        name_contains: query.last("name").map(str::to_owned),
-        resource_name_contains: query.last("resource_name").map(str::to_owned),
+        name_contains: query.all("name").map(str::to_owned).collect(),
+        resource_name_contains: query.all("resource_name").map(str::to_owned).collect(),
         start_time: read_time(query, "start_time")?,
         end_time: read_time(query, "end_time")?,
-        image_type: read_image_type(query)?,
+        image_types: read_image_types(query)?,
+        of_all_projects: query.boolean("all_tenants")?.unwrap_or(false),
     })
 }
 
@@ -103,13 +109,13 @@ fn read_states(query: &Query) -> Result<Vec<ItemState>, ApiError> {
     query.all("status").map(|word| ItemState::from_word(word).ok_or_else(unknown)).collect()
 }
 
-fn read_image_type(query: &Query) -> Result<Option<ImageType>, ApiError> {
-    match query.last("image_type") {
-        None => Ok(None),
-        Some("backup") => Ok(Some(ImageType::Backup)),
-        Some("replication") => Ok(Some(ImageType::Replication)),
-        Some(_) => Err(ApiError::malformed("image_type", "must be backup or replication")),
-    }
+fn read_image_types(query: &Query) -> Result<Vec<ImageType>, ApiError> {
+    let read = |word| match word {
+        "backup" => Ok(ImageType::Backup),
+        "replication" => Ok(ImageType::Replication),
+        _ => Err(ApiError::malformed("image_type", "must be backup or replication")),
+    };
+    query.all("image_type").map(read).collect()
 }
 
 pub(super) fn read_ids<'a, T: FromStr<Err = BadId>>(
@@ -147,7 +153,7 @@ pub(crate) async fn list(
     query: Query,
 ) -> Result<Response, ApiError> {
     let (filter, page) = (read_filter(&query)?, read_page(&query, &SORT_KEYS)?);
-    let found = control.items(&caller, &filter, &page).await?;
+    let found = control.items(&caller, filter, &page).await?;
     Ok(ItemsAnswer::response(&found, control.region_name(), &query, &site))
 }
 
@@ -168,7 +174,7 @@ pub(crate) async fn count(
     InProject(caller): InProject,
     query: Query,
 ) -> Result<Json<CountAnswer>, ApiError> {
-    let count = control.count_items(&caller, &read_filter(&query)?).await?;
+    let count = control.count_items(&caller, read_filter(&query)?).await?;
     Ok(Json(CountAnswer { count }))
 }
 

@@ -3,15 +3,19 @@
 
 pub(crate) mod backup_tags;
 pub(crate) mod checkpoints;
+pub(crate) mod checks;
 mod definition;
 mod examples;
 #[cfg(test)]
 mod golden;
 mod item_body;
 pub(crate) mod items;
+pub(crate) mod operation_logs;
 pub(crate) mod policies;
 pub(crate) mod policy_body;
 pub(crate) mod policy_tags;
+pub(crate) mod project;
+pub(crate) mod providers;
 pub(crate) mod records;
 pub(crate) mod replication;
 pub(crate) mod requests;

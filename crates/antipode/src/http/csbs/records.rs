@@ -11,7 +11,7 @@ use model::replication::{RecordState, ReplicationRecord};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::items::{read_ids, read_time};
+use super::items::{is_fake_plan, read_ids, read_time};
 use crate::http::Site;
 use crate::http::error::ApiError;
 use crate::http::openapi::parameters::{PageQuery, RecordFilters};
@@ -176,18 +176,19 @@ fn progress_percent(record: &ReplicationRecord) -> u8 {
 
 /// The filter that a query asks for.
 fn read_filter(query: &Query) -> Result<RecordFilter, ApiError> {
-    let plans = query.all("plan_id").chain(query.all("policy_id"));
+    let plans = || query.all("plan_id").chain(query.all("policy_id"));
+    let policy_ids = read_ids(plans().filter(|id| !is_fake_plan(id)), "policy_id")?;
     Ok(RecordFilter {
         ids: read_ids(query.all("id"), "id")?,
         states: read_states(query)?,
         item_ids: read_ids(query.all("source_checkpoint_item_id"), "source_checkpoint_item_id")?,
         checkpoint_ids: read_ids(query.all("source_checkpoint_id"), "source_checkpoint_id")?,
-        policy_ids: read_ids(plans, "policy_id")?,
+        matches_nothing: policy_ids.is_empty() && plans().next().is_some(),
+        policy_ids,
         destination_regions: read_ids(query.all("destination_region"), "destination_region")?,
         destination_project_ids: read_ids(query.all("destination_project_id"), "destination_project_id")?,
         start_time: read_time(query, "start_time")?,
         end_time: read_time(query, "end_time")?,
-        matches_nothing: false,
     })
 }
 

@@ -280,9 +280,9 @@ struct ProtectBody {
     #[schema(min_items = 1, max_items = 10)]
     tags: Option<Vec<TagRequest>>,
     extra_info: Option<ExtraInfoRequest>,
-    /// 0, 1 or 2. Without effect.
-    #[schema(minimum = 0, maximum = 2)]
-    app_consistency: Option<i64>,
+    /// 0 or 2: backups are taken without an agent in the server. 1, which insists on one, is refused.
+    #[schema(schema_with = crate::http::openapi::schema::no_agent_given)]
+    app_consistency: Option<Value>,
 }
 
 /// The body of `runPolicy`.
@@ -396,6 +396,38 @@ struct RestoreVolumeRequest {
     backup_id: Id,
     /// The volume that is overwritten.
     volume_id: ForeignId,
+}
+
+/// The body of `checkResources`: one question or the other.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ChecksRequest {
+    CheckProtectable(Vec<CheckedResource>),
+    CheckRestorable(Vec<CheckedRestore>),
+}
+
+#[derive(ToSchema)]
+struct CheckedResource {
+    resource_id: ForeignId,
+    #[schema(max_length = 255, pattern = r"^[^\u0000]*$", examples("OS::Nova::Server"))]
+    resource_type: String,
+}
+
+#[derive(ToSchema)]
+struct CheckedRestore {
+    /// The backup.
+    checkpoint_item_id: Id,
+    target: CheckedTarget,
+}
+
+#[derive(ToSchema)]
+struct CheckedTarget {
+    /// The server that is to receive it.
+    resource_id: ForeignId,
+    #[schema(max_length = 255, pattern = r"^[^\u0000]*$", examples("OS::Nova::Server"))]
+    resource_type: String,
+    /// Every volume of the backup, each onto a volume of the server.
+    volumes: Vec<RestoreVolumeRequest>,
 }
 
 /// The policy of the canonical answer, as one would ask for it.

@@ -1,10 +1,12 @@
-//! Ordering a restore (`csbs-v1-api.md` §5.7).
+//! Restores: order one (`csbs-v1-api.md` §5.7), and look at them in Karbor's form (§8).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use control::Control;
+use control::page::RestoreSort;
 use control::restores::RestoreOrder;
 use model::policy::{PROVIDER_ID, RESOURCE_TYPE};
 use model::restore::{Restore, RestoreState, RestoreVolume};
@@ -13,13 +15,20 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::requests::RestoreRequest;
+use crate::http::Site;
 use crate::http::error::{ApiError, under};
-use crate::http::openapi::refusals::WriteRefusals;
+use crate::http::openapi::parameters::{PageQuery, RestoreOrder as RestoreOrderQuery};
+use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
 use crate::http::openapi::schema::{ForeignId, Id, ProviderId};
+use crate::http::page::{Links, read_page};
 use crate::http::reader::{Field, Object, Reading};
-use crate::http::request::{Body, InProject, check_provider, check_resource_type};
+use crate::http::request::{Body, InProject, PathParams, Query, check_provider, check_target_type};
 
-/// The answer of `POST /restores`.
+/// The words that restores can be sorted by.
+pub(crate) const SORT_KEYS: [(&str, RestoreSort); 2] =
+    [("created_at", RestoreSort::CreatedAt), ("id", RestoreSort::Id)];
+
+/// The answer of `POST /restores` and `GET /restores/{restore_id}`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RestoreAnswer {
     restore: RestoreBody,
@@ -107,6 +116,15 @@ impl From<Restore> for RestoreBody {
     }
 }
 
+/// The answer of `GET /restores`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RestoreListAnswer {
+    restores: Vec<RestoreBody>,
+    /// Only while there is more.
+    #[serde(skip_serializing_if = "Links::is_empty")]
+    restores_links: Links,
+}
+
 /// The order in the body of `POST /restores`.
 fn read_restore(body: &Value) -> Reading<RestoreOrder> {
     let restore = Object::wrapped(body, "restore")?;
@@ -116,7 +134,7 @@ fn read_restore(body: &Value) -> Reading<RestoreOrder> {
     let server_id = targets.field("server_id");
     let resource_type = targets.field("resource_type");
     if resource_type.is_given() {
-        check_resource_type(&resource_type, server_id.text()?)?;
+        check_target_type(&resource_type, server_id.text()?)?;
     }
     let volumes = targets.field("volumes").list()?;
     Ok(RestoreOrder {
@@ -164,5 +182,49 @@ pub(crate) async fn create(
 ) -> Result<Json<RestoreAnswer>, ApiError> {
     let order = read_restore(&body)?;
     let restore = control.restore(&caller, order).await.map_err(under("restore.parameters.targets"))?;
+    Ok(Json(RestoreAnswer { restore: restore.into() }))
+}
+
+/// Lists restores, in Karbor's form
+#[utoipa::path(
+    get,
+    path = "/restores",
+    operation_id = "listRestores",
+    tag = "restores",
+    params(RestoreOrderQuery, PageQuery),
+    responses(
+        (status = 200, description = "A page of restores, the newest first.", body = RestoreListAnswer),
+        ReadRefusals
+    )
+)]
+pub(crate) async fn list(
+    State(control): State<Control>,
+    State(site): State<Arc<Site>>,
+    InProject(caller): InProject,
+    query: Query,
+) -> Result<Json<RestoreListAnswer>, ApiError> {
+    let found = control.restores(&caller, &read_page(&query, &SORT_KEYS)?).await?;
+    let restores_links = Links::next(&found, |restore| restore.id.to_string(), &query, &site.api_url);
+    let restores = found.rows.into_iter().map(RestoreBody::from).collect();
+    Ok(Json(RestoreListAnswer { restores, restores_links }))
+}
+
+/// Shows a restore, in Karbor's form
+#[utoipa::path(
+    get,
+    path = "/restores/{restore_id}",
+    operation_id = "showRestore",
+    tag = "restores",
+    responses(
+        (status = 200, description = "The restore.", body = RestoreAnswer),
+        ReadRefusals
+    )
+)]
+pub(crate) async fn show(
+    State(control): State<Control>,
+    InProject(caller): InProject,
+    path: PathParams,
+) -> Result<Json<RestoreAnswer>, ApiError> {
+    let restore = control.restore_by_id(&caller, path.id("restore_id")?).await?;
     Ok(Json(RestoreAnswer { restore: restore.into() }))
 }

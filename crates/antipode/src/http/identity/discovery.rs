@@ -64,6 +64,13 @@ struct MediaType {
     media_type: &'static str,
 }
 
+impl ServiceVersions {
+    fn of(site: &Site) -> ServiceVersions {
+        let version = ServiceVersion { id: "v1.0", status: "CURRENT", links: SelfLink::to(site, "/v1/") };
+        ServiceVersions { versions: [version] }
+    }
+}
+
 impl SelfLink {
     fn to(site: &Site, path: &str) -> [SelfLink; 1] {
         [SelfLink { rel: "self", href: format!("{}{path}", site.api_url) }]
@@ -93,8 +100,22 @@ impl IdentityVersion {
     responses((status = 300, description = "The one version there is.", body = ServiceVersions))
 )]
 pub(crate) async fn services(State(site): State<Arc<Site>>) -> (StatusCode, Json<ServiceVersions>) {
-    let version = ServiceVersion { id: "v1.0", status: "CURRENT", links: SelfLink::to(&site, "/v1/") };
-    (StatusCode::MULTIPLE_CHOICES, Json(ServiceVersions { versions: [version] }))
+    (StatusCode::MULTIPLE_CHOICES, Json(ServiceVersions::of(&site)))
+}
+
+/// Shows the version of the service
+///
+/// The same document as at the root: there is nothing to choose from any more.
+#[utoipa::path(
+    get,
+    path = "/v1",
+    operation_id = "showServiceVersion",
+    tag = "service",
+    security(()),
+    responses((status = 200, description = "The version.", body = ServiceVersions))
+)]
+pub(crate) async fn service(State(site): State<Arc<Site>>) -> Json<ServiceVersions> {
+    Json(ServiceVersions::of(&site))
 }
 
 /// Lists the versions of the identity service, in Keystone's form

@@ -30,7 +30,7 @@ use super::Api;
 const TOKEN: &str = "token";
 
 /// The families of operations, in the order in which the document shows them.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("policies", "Which servers are backed up, when, where the backups go, and how long they are kept."),
     (
         "backups",
@@ -38,6 +38,7 @@ const TAGS: [(&str, &str); 10] = [
     ),
     ("replication", "Copying backups to other regions, and the records of it."),
     ("restores", "Writing a backup onto the volumes of a registered server."),
+    ("project", "What a project may hold, and what was done in it."),
     (
         "servers",
         "The servers that can be backed up. Registered by the operator, seen by the project that owns them.",

@@ -7,8 +7,8 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema};
 
 use super::schema::{
-    ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, ProviderId, RecordStatus, RegionText, RoleWord,
-    TagKey, VaultIdText,
+    ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, OperationStatusWord, OperationTypeWord,
+    ProviderId, RecordStatus, RegionText, RoleWord, TagKey, VaultIdText,
 };
 
 /// Every parameter that a path may have: its name, its schema and what it is.
@@ -27,6 +27,7 @@ fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
         ),
         "replication_record_id" => (Id::schema(), "The replication record."),
         "restore_id" => (Id::schema(), "The restore."),
+        "operation_log_id" => (Id::schema(), "The operation log."),
         "grant_id" => (Id::schema(), "The grant."),
         "vault_id" => (VaultIdText::schema(), "The vault."),
         "region_name" => (RegionText::schema(), "The region that accepted our invitation."),
@@ -113,18 +114,21 @@ pub(crate) struct ItemFilters {
     /// Made in one of these runs.
     #[param(required = false)]
     checkpoint_id: Vec<Id>,
-    /// Names that hold this text.
+    /// Names that hold one of these texts.
     #[param(required = false)]
-    name: String,
-    /// Of servers whose names hold this text.
+    name: Vec<String>,
+    /// Of servers whose names hold one of these texts.
     #[param(required = false)]
-    resource_name: String,
+    resource_name: Vec<String>,
     /// Of this type; only servers are ever backed up.
     #[param(required = false)]
     resource_type: Vec<String>,
     /// Made here, or brought from another region.
     #[param(required = false)]
-    image_type: ImageTypeWord,
+    image_type: Vec<ImageTypeWord>,
+    /// Of every project of the region. Means something to its operator only.
+    #[param(required = false)]
+    all_tenants: bool,
     /// Not before this moment.
     #[param(required = false)]
     start_time: MomentGiven,
@@ -198,6 +202,35 @@ pub(crate) struct RecordFilters {
         required = false,
         max_length = 255,
         pattern = "^(created_at|updated_at|status|id)(:(asc|desc))?(,(created_at|updated_at|status|id)(:(asc|desc))?)*$"
+    )]
+    sort: String,
+}
+
+/// Which operation logs to list. A parameter that is repeated asks for any of its values.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OperationLogFilters {
+    /// About the backups of one of these runs.
+    #[param(required = false)]
+    checkpoint_id: Vec<Id>,
+    /// Caused by one of these policies, or about its backups. `policy_id` means the same.
+    #[param(required = false)]
+    plan_id: Vec<Id>,
+    /// Of one of these restores.
+    #[param(required = false)]
+    restore_id: Vec<Id>,
+    /// Of one of these statuses.
+    #[param(required = false)]
+    status: Vec<OperationStatusWord>,
+    /// Of one of these types.
+    #[param(required = false)]
+    operation_type: Vec<OperationTypeWord>,
+    /// Keys with their directions, the first deciding first, such as `started_at:asc,id`. Keys: `started_at`, `created_at` (the same), `id`. `desc`
+    /// where no direction is given, `started_at:desc` when the whole is left out.
+    #[param(
+        required = false,
+        max_length = 255,
+        pattern = "^(started_at|created_at|id)(:(asc|desc))?(,(started_at|created_at|id)(:(asc|desc))?)*$"
     )]
     sort: String,
 }

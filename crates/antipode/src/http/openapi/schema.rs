@@ -4,6 +4,7 @@
 use model::checkpoint::ItemState;
 use model::grant::Mode;
 use model::identity::Role;
+use model::operation_log::{OperationStatus, OperationType};
 use model::policy::{PROVIDER_ID, RESOURCE_TYPE};
 use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
@@ -63,6 +64,10 @@ schemas! {
     /// `waiting_replicate` queued, `replicating` under way, `success` the destination signed for it, `fail`, `skip` it
     /// turned out not to be needed.
     RecordStatus = text_of(["waiting_replicate", "replicating", "success", "fail", "skip"]);
+    /// What was done: `protect` a backup, `restore`, `delete` a deletion or expiry, `copy` a replication.
+    OperationTypeWord = text_of(OperationType::ALL.map(OperationType::word));
+    /// What came of an operation.
+    OperationStatusWord = text_of(OperationStatus::ALL.map(OperationStatus::word));
     /// `backup` made here, `replication` a replica from another region.
     ImageTypeWord = text_of(["backup", "replication"]);
     /// Whether the destination can open what it receives (`restorable`), or only check, keep and expire it (`sealed`).
@@ -112,6 +117,13 @@ pub(crate) fn period_count_given() -> RefOr<Schema> {
 /// 0, 1 or 2, as such or as text.
 pub(crate) fn app_consistency_given() -> RefOr<Schema> {
     number_or_text(0, 2, "^[012]$")
+}
+
+/// 0 or 2: what can be had without an agent in the server.
+pub(crate) fn no_agent_given() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([0, 2]));
+    let null = Object::with_type(Type::Null);
+    Schema::OneOf(OneOfBuilder::new().item(number).item(null).build()).into()
 }
 
 /// True or false, as such or as text.
