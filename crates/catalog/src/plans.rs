@@ -121,13 +121,13 @@ async fn every_filter_of_items_has_an_index_in_the_order_of_the_list() {
         ("status", ItemFilter { states: vec![ItemState::Available], ..all() }, "live_items_in_state"),
         ("server", ItemFilter { resource_ids: vec!["s1".parse().unwrap()], ..all() }, "live_items_of_server"),
         ("policy", ItemFilter { policy_ids: vec![policy], ..all() }, "live_items_of_policy"),
-        ("name", ItemFilter { name_contains: Some("x".into()), ..all() }, "live_items_by_created"),
+        ("name", ItemFilter { name_contains: vec!["x".into()], ..all() }, "live_items_by_created"),
         (
             "server name",
-            ItemFilter { resource_name_contains: Some("x".into()), ..all() },
+            ItemFilter { resource_name_contains: vec!["x".into()], ..all() },
             "live_items_by_created",
         ),
-        ("image type", ItemFilter { image_type: Some(ImageType::Backup), ..all() }, "live_items_by_created"),
+        ("image type", ItemFilter { image_types: vec![ImageType::Backup], ..all() }, "live_items_by_created"),
         (
             "time",
             ItemFilter { start_time: Some(Timestamp::from_micros(1)), ..all() },

@@ -18,7 +18,8 @@ pub enum QuotaCommand {
     /// Show what a project may hold of backups made here, and what it does; -1 is no limit
     Show {
         /// The project, by id, beginning of the id, or name (operator); your own if left out
-        project: Option<String>,
+        #[arg(value_name = "PROJECT")]
+        owner: Option<String>,
     },
     /// Set what a project may hold (operator)
     Set(SetQuota),
@@ -28,7 +29,8 @@ pub enum QuotaCommand {
 #[derive(Debug, Args)]
 pub struct SetQuota {
     /// The project, by id, beginning of the id, or name
-    project: String,
+    #[arg(value_name = "PROJECT")]
+    owner: String,
     /// The most backups; -1 for no limit
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     backups: Option<i64>,
@@ -40,8 +42,8 @@ pub struct SetQuota {
 impl QuotaCommand {
     pub(super) async fn run(self, context: &Context) -> Outcome<()> {
         let answer = match self {
-            QuotaCommand::Show { project: None } => context.session.get(Surface::Csbs, "/quotas").await?,
-            QuotaCommand::Show { project: Some(project) } => {
+            QuotaCommand::Show { owner: None } => context.session.get(Surface::Csbs, "/quotas").await?,
+            QuotaCommand::Show { owner: Some(project) } => {
                 context.session.get(Surface::Own, &path_of(context, &project).await?).await?
             }
             QuotaCommand::Set(change) => change.send(context).await?,
@@ -63,7 +65,7 @@ impl SetQuota {
         if quotas.is_empty() {
             return Err(CliError::usage("nothing to set: --backups, --capacity or both"));
         }
-        let path = path_of(context, &self.project).await?;
+        let path = path_of(context, &self.owner).await?;
         let body = json!({ "quotas": quotas });
         Ok(context.session.send(Method::PUT, Surface::Own, &path, Some(&body)).await?.body)
     }

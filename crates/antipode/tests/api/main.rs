@@ -9,6 +9,7 @@ mod adoption;
 mod backups;
 mod checks;
 mod command_line;
+mod conformance;
 mod golden;
 mod identity;
 mod lists;

@@ -58,6 +58,7 @@ async fn names_and_descriptions_of_every_lawful_character_come_back_byte_for_byt
         assert_eq!((&item["name"], &item["description"]), (&json!(name), &json!(description)));
         let mut policy = policy_body(name, &[]);
         policy["policy"]["description"] = json!(description);
+        policy["policy"]["scheduled_operations"][0]["name"] = json!(name);
         policy["policy"]["scheduled_operations"][0]["description"] = json!(description);
         let id = world.a.admin.post_v1("/policies", &policy).await.text("policy.id");
         let shown = world.a.admin.get_v1(&format!("/policies/{id}")).await.body["policy"].clone();

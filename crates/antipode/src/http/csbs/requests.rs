@@ -407,14 +407,14 @@ pub(crate) enum ChecksRequest {
 }
 
 #[derive(ToSchema)]
-struct CheckedResource {
+pub(crate) struct CheckedResource {
     resource_id: ForeignId,
     #[schema(max_length = 255, pattern = r"^[^\u0000]*$", examples("OS::Nova::Server"))]
     resource_type: String,
 }
 
 #[derive(ToSchema)]
-struct CheckedRestore {
+pub(crate) struct CheckedRestore {
     /// The backup.
     checkpoint_item_id: Id,
     target: CheckedTarget,

@@ -170,7 +170,7 @@ fn read_volume(field: Field<'_>) -> Reading<RestoreVolume> {
     request_body = RestoreRequest,
     responses(
         (status = 200, description = "The restore that was begun.", body = RestoreAnswer, links(
-            ("progress" = (operation_id = "showRestore", parameters(("restore_id" = "$response.body#/restore/id"))))
+            ("progress" = (operation_id = "showRestoreV1", parameters(("restore_id" = "$response.body#/restore/id"))))
         )),
         WriteRefusals
     )
@@ -189,7 +189,7 @@ pub(crate) async fn create(
 #[utoipa::path(
     get,
     path = "/restores",
-    operation_id = "listRestores",
+    operation_id = "listRestoresV1",
     tag = "restores",
     params(RestoreOrderQuery, PageQuery),
     responses(
@@ -213,7 +213,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/restores/{restore_id}",
-    operation_id = "showRestore",
+    operation_id = "showRestoreV1",
     tag = "restores",
     responses(
         (status = 200, description = "The restore.", body = RestoreAnswer),
