@@ -1,9 +1,10 @@
-//! Fills an index with made-up packs and prints what that costs: memory, disk, and the time of a look-up.
+//! Builds an index over made-up packs at one go, as a vault does that lost its own, then adds two million chunks
+//! pack by pack, as backups do; prints what that costs: time, memory, disk, and the time of a look-up.
 //!
 //! `cargo run --release --example index_fill -- FOLDER MILLIONS [CACHE_MIB]`
 //!
-//! Prints a line for every million chunks, so that growth can be read off and carried on. Ids and
-//! addresses follow from their number: the same command makes the same index.
+//! With 0 millions everything is added pack by pack, until it is stopped: how an index grows. Ids and addresses
+//! follow from their number: the same command makes the same index.
 #![expect(clippy::disallowed_methods, reason = "this measures real time")]
 #![expect(clippy::unwrap_used, reason = "an example may stop at the first surprise")]
 
@@ -59,6 +60,26 @@ fn folder_mib(folder: &Path) -> u64 {
     bytes.sum::<u64>() >> 20
 }
 
+/// Prints what the index of `chunks` costs now.
+fn tell(index: &Index, folder: &Path, chunks: u64, what: &str, seconds: f64) {
+    let look_up = |label: &str| {
+        let ids: Vec<DedupId> =
+            (0..LOOK_UPS).map(|number| DedupId(digest(label, number * 7_919_777 % chunks))).collect();
+        let start = Instant::now();
+        let found = ids.chunks(24).map(|ids| index.known(ids).unwrap().into_iter().flatten().count());
+        let found: usize = found.sum();
+        (start.elapsed().as_secs_f64() * 1e6 / LOOK_UPS as f64, found)
+    };
+    let ((hit, found), (miss, not_found)) = (look_up("id"), look_up("nothing"));
+    let (peak, anonymous) = memory_mib();
+    println!(
+        "{} million chunks, {what}: {seconds:.1} s, memory {anonymous} MiB (peak {peak}), disk {} MiB, \
+         {hit:.1} µs a hit ({found} of {LOOK_UPS}), {miss:.1} µs a miss ({not_found})",
+        chunks / 1_000_000,
+        folder_mib(folder),
+    );
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: index_fill FOLDER MILLIONS [CACHE_MIB]";
@@ -74,31 +95,25 @@ fn main() {
         incarnation: Incarnation([1; 16]),
     };
     let index = Index::open(&folder, &identity, &settings).unwrap();
+    let packs = millions * 1_000_000 / CHUNKS_A_PACK;
     let mut start = Instant::now();
-    for number in 0..millions * 1_000_000 / CHUNKS_A_PACK {
+    if packs > 0 {
+        let mut build = index.begin_build().unwrap().expect("the folder holds no index");
+        for number in 0..packs {
+            build.add(&pack(number)).unwrap();
+        }
+        println!("{millions} million chunks sorted: {:.1} s", start.elapsed().as_secs_f64());
+        build.finish(packs).unwrap();
+        tell(&index, &folder, packs * CHUNKS_A_PACK, "built at one go", start.elapsed().as_secs_f64());
+        start = Instant::now();
+    }
+    let more = if packs > 0 { packs + 2_000_000 / CHUNKS_A_PACK } else { u64::MAX };
+    for number in packs..more {
         index.add(&pack(number)).unwrap();
         let chunks = (number + 1) * CHUNKS_A_PACK;
-        if chunks / 1_000_000 == (chunks - CHUNKS_A_PACK) / 1_000_000 {
-            continue;
+        if chunks / 1_000_000 > (chunks - CHUNKS_A_PACK) / 1_000_000 {
+            tell(&index, &folder, chunks, "the last pack by pack", start.elapsed().as_secs_f64());
+            start = Instant::now();
         }
-        let fill_seconds = start.elapsed().as_secs_f64();
-        let look_up = |label: &str, count: u64, spread: u64| {
-            let ids: Vec<DedupId> =
-                (0..count).map(|number| DedupId(digest(label, number * spread % chunks))).collect();
-            let start = Instant::now();
-            let found = ids.chunks(24).map(|ids| index.known(ids).unwrap().into_iter().flatten().count());
-            let found: usize = found.sum();
-            (start.elapsed().as_secs_f64() * 1e6 / count as f64, found)
-        };
-        let (hit, found) = look_up("id", LOOK_UPS, 7_919);
-        let (miss, not_found) = look_up("nothing", LOOK_UPS, 7_919);
-        let (peak, anonymous) = memory_mib();
-        println!(
-            "{} million chunks: {fill_seconds:.1} s, memory {anonymous} MiB (peak {peak}), disk {} MiB, \
-             {hit:.1} µs a hit ({found} of {LOOK_UPS}), {miss:.1} µs a miss ({not_found})",
-            chunks / 1_000_000,
-            folder_mib(&folder),
-        );
-        start = Instant::now();
     }
 }

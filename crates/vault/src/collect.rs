@@ -11,7 +11,6 @@
 mod ledger;
 mod mark;
 mod rewrite;
-mod sort;
 mod sweep;
 mod weigh;
 
@@ -23,10 +22,10 @@ use std::sync::Arc;
 use crate::crash_point;
 use crate::error::VaultError;
 use crate::ledger::LedgerError;
+use crate::sort::Spill;
 use crate::store::StoreError;
 use crate::vault::{Core, Vault};
 use mark::Marks;
-use sort::Spill;
 
 /// How a vault is collected.
 #[derive(Clone, Debug)]

@@ -9,19 +9,23 @@
 //! Memory is bounded by [`IndexSettings`] plus one bit for each pack; disk by about 160 bytes for
 //! each chunk that this vault made and 60 for each other object.
 
+mod build;
 mod live;
 mod rows;
 mod tables;
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::error::VaultError;
 use crate::ids::{Address, DedupId, DomainId, Epoch, Incarnation, Kind, PackNumber, VaultId};
 use live::LiveSet;
 use rows::{PackRow, decode_known, decode_place, encode_known, encode_place};
 use tables::{Rows, Table, Tables};
+
+pub use build::IndexBuild;
 
 /// Whose index this is. Anything else found in its folder is thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +112,17 @@ pub struct IndexedPack {
 /// The index of one vault. Calls may come from many threads.
 pub struct Index {
     tables: Tables,
+    folder: PathBuf,
+    gather_bytes: u64,
     live: RwLock<LiveSet>,
+    /// Names looked up before: a disk that aged is spread over many packs. At most [`NAMES_MAX`].
+    names: RwLock<HashMap<PackNumber, Arc<str>>>,
     /// Held while rows are read in order to be changed.
     writing: Mutex<()>,
 }
 
+/// Names of packs kept in memory; about 150 bytes each.
+const NAMES_MAX: usize = 4096;
 const WATERMARK: &[u8] = b"watermark";
 const IDENTITY: &[u8] = b"identity";
 /// Part of the identity: raise it and every index is rebuilt.
@@ -137,10 +147,11 @@ impl Index {
         settings: &IndexSettings,
     ) -> Result<Index, VaultError> {
         if settings.is_in_memory {
-            return Index::over(Tables::in_memory()).map_err(failed("creating it"));
+            return Index::over(Tables::in_memory(), folder, settings).map_err(failed("creating it"));
         }
-        match Tables::open(folder, settings).and_then(Index::over) {
-            Ok(index) if index.is_of(identity)? => return Ok(index),
+        let over = |tables| Index::over(tables, folder, settings);
+        match Tables::open(folder, settings).and_then(over) {
+            Ok(index) if index.is_of(identity)? && !index.is_unfinished()? => return Ok(index),
             Ok(index) => drop(index),
             Err(fjall::Error::Locked) => return Err(failed("opening it")(fjall::Error::Locked)),
             Err(cause) => {
@@ -153,12 +164,12 @@ impl Index {
             }
             _ => {}
         }
-        let index = Tables::open(folder, settings).and_then(Index::over).map_err(failed("creating it"))?;
+        let index = Tables::open(folder, settings).and_then(over).map_err(failed("creating it"))?;
         index.put(Table::Meta, IDENTITY, encode_identity(identity), "creating it")?;
         Ok(index)
     }
 
-    fn over(tables: Tables) -> fjall::Result<Index> {
+    fn over(tables: Tables, folder: &Path, settings: &IndexSettings) -> fjall::Result<Index> {
         let mut live = LiveSet::default();
         tables.scan(Table::Packs, &[], &mut |number, row| {
             if let Some(number) = rows::decode_number(number) {
@@ -166,7 +177,14 @@ impl Index {
             }
             false
         })?;
-        Ok(Index { tables, live: RwLock::new(live), writing: Mutex::new(()) })
+        Ok(Index {
+            tables,
+            folder: folder.to_path_buf(),
+            gather_bytes: settings.gather_bytes,
+            live: RwLock::new(live),
+            names: RwLock::default(),
+            writing: Mutex::new(()),
+        })
     }
 
     fn get(&self, table: Table, key: &[u8], doing: &'static str) -> Result<Option<Vec<u8>>, VaultError> {
@@ -182,6 +200,11 @@ impl Index {
     fn is_of(&self, identity: &IndexIdentity) -> Result<bool, VaultError> {
         let found = self.get(Table::Meta, IDENTITY, "reading its identity")?;
         Ok(found.is_some_and(|found| found == encode_identity(identity)))
+    }
+
+    /// True when a build died in the middle: it left rows and no pack that they lie in.
+    fn is_unfinished(&self) -> Result<bool, VaultError> {
+        Ok(self.watermark()? == 0 && self.live_packs().is_empty() && !self.holds_nothing()?)
     }
 
     /// The position in the ledger's history up to which this index has followed.
@@ -201,9 +224,22 @@ impl Index {
     }
 
     /// The name of a live pack in the object store.
-    pub fn pack_name(&self, number: PackNumber) -> Result<Option<String>, VaultError> {
+    pub fn pack_name(&self, number: PackNumber) -> Result<Option<Arc<str>>, VaultError> {
+        // A name is given once and for ever; whether its pack is live is asked each time.
+        if self.is_live(number)
+            && let Some(name) = self.names.read().unwrap_or_else(PoisonError::into_inner).get(&number)
+        {
+            return Ok(Some(name.clone()));
+        }
         let row = self.get(Table::Packs, &number.0.to_be_bytes(), "looking up a pack")?;
-        Ok(row.and_then(|row| PackRow::decode(&row)).filter(|row| row.is_live).map(|row| row.name))
+        let row = row.and_then(|row| PackRow::decode(&row)).filter(|row| row.is_live);
+        let Some(name) = row.map(|row| Arc::from(row.name)) else { return Ok(None) };
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= NAMES_MAX {
+            names.clear();
+        }
+        names.insert(number, Arc::clone(&name));
+        Ok(Some(name))
     }
 
     /// True while the ledger was last seen to list the pack as live.

@@ -35,6 +35,7 @@ pub mod recovery;
 pub mod restore;
 pub mod seams;
 pub mod signed;
+mod sort;
 pub mod state;
 pub mod store;
 pub mod stored;

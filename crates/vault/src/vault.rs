@@ -233,7 +233,9 @@ impl Core {
         let doing = "following the ledger";
         let mut watermark = self.index.watermark()?;
         let begins = self.ledger.history_begins().map_err(|error| error.while_doing(doing))?;
-        if watermark > 0 && watermark < begins {
+        if watermark == 0 {
+            (watermark, count) = self.build_index(&mut opener)?;
+        } else if watermark < begins {
             count += self.drop_forgotten_packs()?;
         }
         loop {
@@ -250,6 +252,35 @@ impl Core {
             watermark = next;
             self.index.set_watermark(watermark)?;
         }
+    }
+
+    /// Fills an empty index of a vault that has many packs at one go. Returns the position it came to, and how
+    /// many packs it took in; nothing of both where following pack by pack will do.
+    fn build_index(&self, opener: &mut Opener) -> Result<(u64, u64), VaultError> {
+        let doing = "following the ledger";
+        let mut packs = self.ledger.live_since(0, FOLLOW_LIMIT).map_err(|error| error.while_doing(doing))?;
+        if packs.len() < FOLLOW_LIMIT as usize {
+            return Ok((0, 0));
+        }
+        let Some(mut build) = self.index.begin_build()? else { return Ok((0, 0)) };
+        let (mut position, mut count) = (0, 0);
+        while let Some(last) = packs.last().filter(|last| last.commit_seq > position) {
+            position = last.commit_seq;
+            count += packs.len() as u64;
+            for pack in &packs {
+                if !pack.is_live {
+                    build.condemn(pack.number);
+                } else if let Some(indexed) = self.read_sound_pack(pack, opener)? {
+                    build.add(&indexed)?;
+                }
+            }
+            tracing::info!(vault = %self.id, pack_count = count, "building the index");
+            let next = self.ledger.live_since(position, FOLLOW_LIMIT);
+            packs = next.map_err(|error| error.while_doing(doing))?;
+        }
+        build.finish(position)?;
+        tracing::info!(vault = %self.id, pack_count = count, "the index is built");
+        Ok((position, count))
     }
 
     /// Condemns packs that the ledger has forgotten since the index last followed it.
@@ -279,12 +310,24 @@ impl Core {
         if self.index.has_pack(pack.number)? {
             return Ok(false);
         }
+        match self.read_sound_pack(pack, opener)? {
+            Some(indexed) => self.index.add(&indexed).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// What a pack's footer lists; nothing when it is damaged: one such pack must not take the vault down, and
+    /// what lies in it counts as missing.
+    fn read_sound_pack(
+        &self,
+        pack: &LedgerPack,
+        opener: &mut Opener,
+    ) -> Result<Option<IndexedPack>, VaultError> {
         match self.read_pack(pack, opener) {
-            Ok(indexed) => self.index.add(&indexed).map(|()| true),
+            Ok(indexed) => Ok(Some(indexed)),
             Err(error @ (VaultError::BadFormat { .. } | VaultError::Corrupt { .. })) => {
-                // One damaged pack must not take the vault down: what lies in it counts as missing.
                 tracing::error!(pack = %pack.name, %error, "a live pack is damaged");
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(error),
         }

@@ -232,6 +232,22 @@ fn many_readers_of_an_index_that_lags_find_everything() {
 }
 
 #[test]
+fn a_lost_index_of_many_packs_is_built_at_one_go_and_finds_everything() {
+    let region = Region::new(1);
+    let disk = Disk::random(64 << 20, 4);
+    let item = back_up(&region, &region.open(), &order(1, &[]), &[&disk]).unwrap().manifest.digest();
+    let pack_count = region.ledger.packs().len();
+    assert!(pack_count > 256, "{pack_count} packs are followed one by one");
+    region.lose_index();
+    let vault = region.open();
+    assert_eq!(vault.refresh_index().unwrap(), pack_count as u64);
+    assert_eq!(vault.refresh_index().unwrap(), 0);
+    assert!(restore(&vault, item, 0, disk.size()).unwrap().bytes() == disk.bytes());
+    let again = back_up(&region, &vault, &order(2, &[]), &[&disk]).unwrap();
+    assert_eq!(again.new_object_count, 0, "every plaintext is known again");
+}
+
+#[test]
 fn chunks_in_condemned_packs_are_stored_again() {
     let region = Region::new(1);
     let disk = Disk::random(6 << 20, 4);

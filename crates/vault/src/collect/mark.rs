@@ -4,7 +4,6 @@
 //! is looked up one by one.
 
 use crate::codec::Decoder;
-use crate::collect::sort::{Sorted, Sorter};
 use crate::collect::weigh::{Listed, NODE_PLACE_BYTES, PACK_KEY_BYTES, pack_of_key};
 use crate::collect::{CollectError, CollectSnapshot, Phase, Run};
 use crate::error::VaultError;
@@ -12,6 +11,7 @@ use crate::ids::Address;
 use crate::layout::PackName;
 use crate::object::{Expected, Opener};
 use crate::read::{GAP_BYTES_MAX, RUN_BYTES_MAX};
+use crate::sort::{Sorted, Sorter};
 use crate::store::StoreError;
 use crate::vault::Vault;
 

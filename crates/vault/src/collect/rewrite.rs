@@ -6,7 +6,6 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::collect::mark::Marks;
-use crate::collect::sort::Sorter;
 use crate::collect::weigh::{Listed, PACK_KEY_BYTES, PackKey, Weighed, key_of_pack, number_at, pack_of_key};
 use crate::collect::{CollectError, CollectSnapshot, Phase, Run, ledger_failed};
 use crate::crash_point;
@@ -19,6 +18,7 @@ use crate::object::{Opener, address_of};
 use crate::pack::{OBJECT_COUNT_MAX, PackEntry, PackFooter};
 use crate::progress::NoProgress;
 use crate::read::{GAP_BYTES_MAX, RUN_BYTES_MAX};
+use crate::sort::Sorter;
 use crate::store::{Put, StoreError, StoreWriter};
 use crate::verify::{NoPace, VerifyMode};
 

@@ -3,11 +3,11 @@
 //! other copy is waste.
 
 use crate::collect::mark::Marks;
-use crate::collect::sort::{Sorted, Sorter};
 use crate::collect::{CollectError, CollectSnapshot, Phase, Run, ledger_failed};
 use crate::error::VaultError;
 use crate::ids::{Address, Kind, PackNumber};
 use crate::layout::PackName;
+use crate::sort::{Sorted, Sorter};
 
 /// Packs that one question to the ledger returns.
 const PACKS_AT_ONCE: u32 = 1000;

@@ -12,7 +12,8 @@ use fjall::compaction::Leveled;
 use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
-use super::IndexSettings;
+use super::{IndexSettings, failed};
+use crate::error::VaultError;
 
 /// One table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,9 @@ impl Rows {
         self.rows.push((table, key.into(), value.into()));
     }
 }
+
+/// Key and value.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 type MemoryTable = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -129,6 +133,33 @@ impl Tables {
             Tables::Memory(tables) => {
                 let mut tables = tables.write().unwrap_or_else(PoisonError::into_inner);
                 for (table, key, value) in rows.rows {
+                    tables[table as usize].insert(key, value);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes rows in rising order of their keys into an empty table, past memory. Durable when it returns.
+    pub(super) fn fill(
+        &self,
+        table: Table,
+        rows: &mut dyn Iterator<Item = Result<Row, VaultError>>,
+    ) -> Result<(), VaultError> {
+        let doing = "filling it";
+        match self {
+            Tables::Disk { keyspaces, .. } => {
+                let mut ingestion = keyspaces[table as usize].start_ingestion().map_err(failed(doing))?;
+                for row in rows {
+                    let (key, value) = row?;
+                    ingestion.write(key, value).map_err(failed(doing))?;
+                }
+                ingestion.finish().map_err(failed(doing))
+            }
+            Tables::Memory(tables) => {
+                let mut tables = tables.write().unwrap_or_else(PoisonError::into_inner);
+                for row in rows {
+                    let (key, value) = row?;
                     tables[table as usize].insert(key, value);
                 }
                 Ok(())

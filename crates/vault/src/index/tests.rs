@@ -131,6 +131,89 @@ fn of_two_copies_the_newest_is_read_whichever_came_first() {
     assert_eq!(pack_of(), None);
 }
 
+/// Packs that overlap as a seed has it, in the order of the ledger.
+fn overlapping(seed: u32) -> Vec<IndexedPack> {
+    let begin = |number: u32| (number * 37 + seed * 13) % 90;
+    (0..30).map(|number| pack(u64::from(number) + 1, begin(number)..begin(number) + 20)).collect()
+}
+
+/// Everything that can be asked of an index about `overlapping` packs.
+#[derive(Debug, PartialEq, Eq)]
+struct Answers {
+    places: Vec<Option<Place>>,
+    known: Vec<Option<Known>>,
+    names: Vec<Option<Arc<str>>>,
+    watermark: u64,
+}
+
+fn answers(index: &Index) -> Answers {
+    let addresses: Vec<Address> = (0..120).map(address).collect();
+    let ids: Vec<DedupId> = (0..120).map(id).collect();
+    Answers {
+        places: index.places(&addresses).unwrap(),
+        known: index.known(&ids).unwrap(),
+        names: (1..=31).map(|number| index.pack_name(PackNumber(number)).unwrap()).collect(),
+        watermark: index.watermark().unwrap(),
+    }
+}
+
+fn build(index: &Index, packs: &[IndexedPack], condemned: PackNumber) {
+    let mut build = index.begin_build().unwrap().unwrap();
+    packs.iter().filter(|pack| pack.number != condemned).for_each(|pack| build.add(pack).unwrap());
+    build.condemn(condemned);
+    build.finish(31).unwrap();
+}
+
+#[test]
+fn an_index_built_at_one_go_is_the_one_that_grew_pack_by_pack() {
+    for seed in 0..4 {
+        for is_in_memory in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            // So little memory that sorting spills.
+            let settings = IndexSettings { is_in_memory, gather_bytes: 512, ..IndexSettings::default() };
+            let make = |name| Index::open(&folder.path().join(name), &IDENTITY, &settings).unwrap();
+            let packs = overlapping(seed);
+            let (grown, built) = (make("grown"), make("built"));
+            build(&built, &packs, PackNumber(4));
+            packs.iter().filter(|pack| pack.number.0 != 4).for_each(|pack| grown.add(pack).unwrap());
+            grown.condemn(PackNumber(4)).unwrap();
+            grown.set_watermark(31).unwrap();
+            assert_eq!(answers(&built), answers(&grown), "seed {seed}");
+            for number in [30, 12, 29, 28] {
+                for index in [&grown, &built] {
+                    index.condemn(PackNumber(number)).unwrap();
+                }
+                // Which older copy is read is free; that one is, is not.
+                let found =
+                    |index: &Index| answers(index).places.iter().map(Option::is_some).collect::<Vec<_>>();
+                assert_eq!(found(&built), found(&grown), "seed {seed}, without {number}");
+            }
+            if is_in_memory {
+                continue;
+            }
+            let before = answers(&built);
+            drop(built);
+            assert_eq!(answers(&make("built")), before, "seed {seed}, opened again");
+            assert!(!folder.path().join("built.sorting").exists());
+        }
+    }
+}
+
+#[test]
+fn a_build_that_died_leaves_nothing_that_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path());
+    let row = (address(3).0.to_vec(), rows::encode_place(&Place { pack: PackNumber(1), ..PLACE }));
+    index.tables.fill(Table::Objects, &mut [Ok(row)].into_iter()).unwrap();
+    assert_eq!(index.place(address(3)).unwrap(), None, "its pack is not there");
+    assert!(index.begin_build().unwrap().is_none(), "it holds something: pack by pack, then");
+    drop(index);
+    let index = open(folder.path());
+    assert!(index.begin_build().unwrap().is_some(), "it is empty again");
+}
+
+const PLACE: Place = Place { pack: PackNumber(0), offset: 300, stored_len: 100, kind: Kind::Chunk };
+
 #[test]
 fn the_live_set_holds_numbers_far_apart() {
     let mut live = LiveSet::default();

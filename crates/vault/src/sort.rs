@@ -24,7 +24,7 @@ const MEMORY_RUNS_BYTES_MAX: u64 = 256 << 20;
 
 /// Bytes of records and read-ahead that are in memory, now and at most.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     now: AtomicU64,
     most: AtomicU64,
 }
@@ -39,7 +39,7 @@ impl Meter {
         self.now.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn most(&self) -> u64 {
+    pub(crate) fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
 }
@@ -65,7 +65,7 @@ impl Drop for Counted {
 
 /// Where runs are written: a private folder that is made when the first run needs it. Dropping it removes
 /// the folder.
-pub(super) struct Spill {
+pub(crate) struct Spill {
     folder: PathBuf,
     buffer_bytes: usize,
     next_run: AtomicU64,
@@ -78,7 +78,7 @@ pub(super) struct Spill {
 
 impl Spill {
     /// A spill folder at `folder`; what an earlier run left there is removed.
-    pub(super) fn new(folder: &Path, buffer_bytes: usize) -> Result<Arc<Spill>, VaultError> {
+    pub(crate) fn new(folder: &Path, buffer_bytes: usize) -> Result<Arc<Spill>, VaultError> {
         remove(folder)
             .map_err(|cause| VaultError::Unavailable { doing: "emptying the spill folder", cause })?;
         Ok(Arc::new(Spill {
@@ -94,12 +94,12 @@ impl Spill {
     }
 
     /// The most bytes that were in memory at once.
-    pub(super) fn memory_bytes_most(&self) -> u64 {
+    pub(crate) fn memory_bytes_most(&self) -> u64 {
         self.meter.most()
     }
 
     /// Bytes written to spill files so far.
-    pub(super) fn spilled_bytes(&self) -> u64 {
+    pub(crate) fn spilled_bytes(&self) -> u64 {
         self.spilled_bytes.load(Ordering::Relaxed)
     }
 
@@ -170,7 +170,7 @@ enum Run<const N: usize> {
 }
 
 /// Takes records in any order.
-pub(super) struct Sorter<const N: usize> {
+pub(crate) struct Sorter<const N: usize> {
     spill: Arc<Spill>,
     buffer: Vec<[u8; N]>,
     counted: Counted,
@@ -181,17 +181,17 @@ pub(super) struct Sorter<const N: usize> {
 
 impl<const N: usize> Sorter<N> {
     /// Keeps every record.
-    pub(super) fn new(spill: &Arc<Spill>) -> Sorter<N> {
+    pub(crate) fn new(spill: &Arc<Spill>) -> Sorter<N> {
         let counted = Counted::new(&spill.meter, 0);
         Sorter { spill: spill.clone(), buffer: Vec::new(), counted, tiers: Vec::new(), is_unique: false }
     }
 
     /// Keeps one of equal records.
-    pub(super) fn unique(spill: &Arc<Spill>) -> Sorter<N> {
+    pub(crate) fn unique(spill: &Arc<Spill>) -> Sorter<N> {
         Sorter { is_unique: true, ..Sorter::new(spill) }
     }
 
-    pub(super) fn push(&mut self, record: [u8; N]) -> Result<(), VaultError> {
+    pub(crate) fn push(&mut self, record: [u8; N]) -> Result<(), VaultError> {
         if self.buffer.len() == self.buffer.capacity() {
             self.grow()?;
         }
@@ -274,7 +274,7 @@ impl<const N: usize> Sorter<N> {
     }
 
     /// All records, in order.
-    pub(super) fn finish(mut self) -> Result<Sorted<N>, VaultError> {
+    pub(crate) fn finish(mut self) -> Result<Sorted<N>, VaultError> {
         self.sort_buffer();
         if self.tiers.is_empty() {
             let records = std::mem::take(&mut self.buffer);
@@ -290,7 +290,7 @@ impl<const N: usize> Sorter<N> {
 }
 
 /// Records in order, to be read as often as wanted.
-pub(super) struct Sorted<const N: usize> {
+pub(crate) struct Sorted<const N: usize> {
     runs: Vec<Run<N>>,
     meter: Arc<Meter>,
     is_unique: bool,
@@ -298,13 +298,13 @@ pub(super) struct Sorted<const N: usize> {
 }
 
 impl<const N: usize> Sorted<N> {
-    pub(super) fn iter(&self) -> Result<Merge<'_, N>, VaultError> {
+    pub(crate) fn iter(&self) -> Result<Merge<'_, N>, VaultError> {
         Merge::over(&self.runs, &self.meter, self.is_unique)
     }
 }
 
 /// The records of some runs, in order.
-pub(super) struct Merge<'a, const N: usize> {
+pub(crate) struct Merge<'a, const N: usize> {
     sources: Vec<Source<'a, N>>,
     next: BinaryHeap<Reverse<([u8; N], usize)>>,
     last: Option<[u8; N]>,
