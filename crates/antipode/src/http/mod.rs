@@ -27,8 +27,8 @@ use crate::http::antipode::{
     backups, grants, policies as own_policies, progress, quarantine, quotas, regions, servers, vaults,
 };
 use crate::http::csbs::{
-    backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers, records,
-    replication, restores,
+    backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers,
+    records, replication, restores,
 };
 use crate::http::error::ApiError;
 use crate::http::identity::{discovery, projects, tokens, users};

@@ -76,6 +76,13 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::POST, format!("/antipode/v1/quarantine/{NOBODY}/undelete"), Member),
         (Method::GET, "/antipode/v1/vaults".to_owned(), Operator),
         (Method::POST, format!("/antipode/v1/vaults/{}/collect", "0".repeat(32)), Operator),
+    ];
+    rows.into_iter().chain(tag_routes()).chain(identity_routes()).collect()
+}
+
+fn identity_routes() -> impl Iterator<Item = (Method, String, Least)> {
+    use Least::{Operator, Reader};
+    let rows = [
         (Method::GET, "/identity/v3/projects".to_owned(), Operator),
         (Method::POST, "/identity/v3/projects".to_owned(), Operator),
         (Method::GET, "/identity/v3/users".to_owned(), Operator),
@@ -87,7 +94,7 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/identity/v3/auth/projects".to_owned(), Reader),
         (Method::GET, "/identity/v3/auth/catalog".to_owned(), Reader),
     ];
-    rows.into_iter().chain(tag_routes()).collect()
+    rows.into_iter()
 }
 
 /// The same calls for both families.
