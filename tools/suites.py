@@ -111,7 +111,7 @@ def building():
 def lint_suites():
     return [
         Suite("format", 1, ["cargo", "fmt", "--all", "--check"]),
-        Suite("lint", 6, ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        Suite("lint", 5, ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ]
 
 
@@ -129,14 +129,14 @@ def suites_of(purpose):
         sys.exit(__doc__)
     return [
         *lint_suites(),
-        Suite("build", 22, building(), is_build=True),
-        Suite("tests", 10, running_the_rest(test_programs())),
+        Suite("build", 25, building(), is_build=True),
+        Suite("tests", 9, running_the_rest(test_programs())),
         Suite("examples in documents", 2, ["cargo", "test", "--locked", "--workspace", "--doc"]),
-        Suite("simulation", 4, running(SIMULATION), program=SIMULATION),
-        Suite("end to end", 2, running(END_TO_END), program=END_TO_END),
-        Suite("kill rounds", 3, running(KILL_ROUNDS), program=KILL_ROUNDS),
-        Suite("power cuts", 5, running(POWER_CUTS), program=POWER_CUTS),
-        Suite("clients", 5, running(CLIENTS), program=CLIENTS),
+        Suite("simulation", 5, running(SIMULATION), program=SIMULATION),
+        Suite("end to end", 1, running(END_TO_END), program=END_TO_END),
+        Suite("kill rounds", 2, running(KILL_ROUNDS), program=KILL_ROUNDS),
+        Suite("power cuts", 4, running(POWER_CUTS), program=POWER_CUTS),
+        Suite("clients", 6, running(CLIENTS), program=CLIENTS),
     ]
 
 
