@@ -21,7 +21,9 @@ pub(crate) struct ProjectBody {
     #[schema(value_type = ForeignId)]
     id: String,
     name: String,
+    /// Always `default`.
     domain_id: &'static str,
+    /// Whether it may be used.
     enabled: bool,
     /// Always false.
     is_domain: bool,

@@ -4,7 +4,7 @@
 
 use utoipa::ToSchema;
 
-use crate::http::openapi::schema::ForeignId;
+use crate::http::openapi::schema::{ForeignId, IdentityName, TextGiven, choices};
 
 /// The body of `logIn`.
 #[derive(ToSchema)]
@@ -26,19 +26,38 @@ struct AuthRequest {
     scope: Option<ScopeRequest>,
 }
 
-/// By which means. The first of the methods counts, and its member must be there.
+choices! {
+    /// By which means. The first of `methods` counts.
+    IdentityMethods = ByPassword | ByToken;
+    /// By `id`, or by `name` and domain.
+    UserToLogIn = UserById | UserByName;
+    /// By `id`, or by `name` and domain.
+    ProjectToScope = ProjectById | ProjectByName;
+}
+
 #[derive(ToSchema)]
-struct IdentityMethods {
+struct ByPassword {
     #[schema(min_items = 1, max_items = 1)]
-    methods: Vec<LogInMethod>,
-    password: Option<PasswordMethod>,
-    token: Option<TokenMethod>,
+    methods: Vec<PasswordWord>,
+    password: PasswordMethod,
+}
+
+#[derive(ToSchema)]
+struct ByToken {
+    #[schema(min_items = 1, max_items = 1)]
+    methods: Vec<TokenWord>,
+    token: TokenMethod,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-enum LogInMethod {
+enum PasswordWord {
     Password,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum TokenWord {
     Token,
 }
 
@@ -47,32 +66,30 @@ struct PasswordMethod {
     user: UserToLogIn,
 }
 
-/// By `id`, or by `name` and domain.
 #[derive(ToSchema)]
-struct UserToLogIn {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+struct UserById {
+    id: TextGiven,
+    password: TextGiven,
+}
+
+#[derive(ToSchema)]
+struct UserByName {
+    name: TextGiven,
     domain: Option<DomainRequest>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    password: String,
+    password: TextGiven,
 }
 
 /// The one domain there is. May be left out.
 #[derive(ToSchema)]
 struct DomainRequest {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+    id: Option<TextGiven>,
+    name: Option<TextGiven>,
 }
 
 #[derive(ToSchema)]
 struct TokenMethod {
     /// A token that is good already.
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: String,
+    id: TextGiven,
 }
 
 #[derive(ToSchema)]
@@ -80,13 +97,14 @@ struct ScopeRequest {
     project: ProjectToScope,
 }
 
-/// By `id`, or by `name` and domain.
 #[derive(ToSchema)]
-struct ProjectToScope {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+struct ProjectById {
+    id: TextGiven,
+}
+
+#[derive(ToSchema)]
+struct ProjectByName {
+    name: TextGiven,
     domain: Option<DomainRequest>,
 }
 
@@ -101,8 +119,7 @@ struct NewProjectBody {
     /// A new one when left out.
     id: Option<ForeignId>,
     /// Unique in the region.
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: String,
+    name: IdentityName,
 }
 
 /// The body of `createUser`.
@@ -114,8 +131,7 @@ pub(crate) struct UserRequest {
 #[derive(ToSchema)]
 struct NewUserBody {
     /// Unique in the region.
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: String,
+    name: IdentityName,
     /// 8 to 128 bytes.
     #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
     password: String,

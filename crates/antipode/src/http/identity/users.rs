@@ -21,7 +21,9 @@ pub(crate) struct UserBody {
     #[schema(value_type = Id)]
     id: String,
     name: String,
+    /// Always `default`.
     domain_id: &'static str,
+    /// Whether the user may log in.
     enabled: bool,
     /// Always null.
     password_expires_at: Option<String>,
