@@ -32,6 +32,7 @@ BENCH_ARGS ?=
 
 export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
+export ANTIPODE_KEYSTONE_PYTHON := $(TARGET)/keystone/bin/python
 
 .PHONY: demo test lint fmt bench bench-peers bench-generations bench-index bench-api bench-clients bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
 

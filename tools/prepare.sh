@@ -5,7 +5,7 @@
 #
 # Looks first and installs only what is missing, so a second run changes nothing. When it may not install (not root, no
 # passwordless sudo) it prints the one command that an administrator has to run, and ends non-zero.
-# The Python packages of tools/requirements.txt go to a virtual environment in the target folder, outside git.
+# The Python packages of tools/requirements*.txt go to virtual environments in the target folder, outside git.
 set -euo pipefail
 
 purpose=${1:?usage: tools/prepare.sh build|demo|test}
@@ -65,11 +65,12 @@ prepare_programs() {
     if [ "$purpose" = test ] && ! has_postgresql_server; then install_postgresql; fi
 }
 
+# prepare_python NAME REQUIREMENTS: an environment of that name in the target folder.
 prepare_python() {
-    local environment=$target/python requirements=$repository/tools/requirements.txt stamp
+    local environment=$target/$1 requirements=$repository/tools/$2 stamp
     stamp=$({ python3 --version; cat "$requirements"; } | cksum)
     if [ -x "$environment/bin/python" ] && [ "$(cat "$environment/stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
-    say "making the Python environment of tools/requirements.txt"
+    say "making the Python environment of tools/$2"
     rm -rf "$environment"
     mkdir -p "$target"
     if ! python3 -m venv "$environment" >/dev/null 2>&1; then
@@ -87,7 +88,8 @@ build) prepare_toolchain ;;
 demo | test)
     prepare_toolchain
     prepare_programs
-    prepare_python
+    prepare_python python requirements.txt
+    if [ "$purpose" = test ]; then prepare_python keystone requirements-keystone.txt; fi
     ;;
 *) die "unknown purpose $purpose: build, demo or test" ;;
 esac

@@ -1,5 +1,37 @@
 -- Generated from migrations/sqlite by the example "schema"; a test compares it.
 
+CREATE TABLE access_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    project_id TEXT NOT NULL REFERENCES projects (id),
+    description TEXT NOT NULL,
+    sealed_secret BLOB NOT NULL,
+    kek_number INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX access_keys_by_kek ON access_keys (kek_number, id);
+
+CREATE INDEX access_keys_by_project ON access_keys (project_id);
+
+CREATE INDEX access_keys_by_user ON access_keys (user_id, project_id, created_at, id);
+
+CREATE TABLE application_credentials (
+    id TEXT NOT NULL PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    project_id TEXT NOT NULL REFERENCES projects (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    unrestricted INTEGER NOT NULL,
+    expires_at INTEGER,
+    created_at INTEGER NOT NULL,
+    UNIQUE (user_id, name)
+) STRICT;
+
+CREATE INDEX application_credentials_by_project ON application_credentials (project_id);
+
 CREATE TABLE checkpoint_items (
     id TEXT NOT NULL PRIMARY KEY,
     checkpoint_id TEXT NOT NULL REFERENCES checkpoints (id),
@@ -360,7 +392,7 @@ CREATE TABLE projects (
     name TEXT NOT NULL UNIQUE,
     enabled INTEGER NOT NULL,
     created_at INTEGER NOT NULL
-) STRICT;
+, description TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE TABLE region (
     only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
@@ -495,6 +527,8 @@ CREATE TABLE role_assignments (
     PRIMARY KEY (user_id, project_id, role)
 ) STRICT;
 
+CREATE INDEX role_assignments_by_project ON role_assignments (project_id, user_id);
+
 CREATE TABLE schedule_slots (
     operation_id TEXT NOT NULL,
     slot INTEGER NOT NULL,
@@ -566,11 +600,19 @@ CREATE TABLE tokens (
     token_hash BLOB NOT NULL PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users (id),
     project_id TEXT REFERENCES projects (id),
+    application_credential_id TEXT REFERENCES application_credentials (id),
+    by_token INTEGER NOT NULL,
     issued_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX tokens_by_application_credential ON tokens (application_credential_id);
+
 CREATE INDEX tokens_by_end ON tokens (expires_at);
+
+CREATE INDEX tokens_by_project ON tokens (project_id);
+
+CREATE INDEX tokens_by_user ON tokens (user_id, project_id);
 
 CREATE TABLE transfers (
     source_region TEXT NOT NULL,
@@ -591,13 +633,20 @@ CREATE TABLE transfers (
 
 CREATE INDEX transfers_by_grant ON transfers (grant_id, is_open);
 
+CREATE TABLE used_signatures (
+    signature BLOB NOT NULL PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX used_signatures_by_end ON used_signatures (expires_at);
+
 CREATE TABLE users (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     password_hash TEXT NOT NULL,
     enabled INTEGER NOT NULL,
     created_at INTEGER NOT NULL
-) STRICT;
+, description TEXT NOT NULL DEFAULT '', email TEXT NOT NULL DEFAULT '', default_project_id TEXT) STRICT;
 
 CREATE TABLE vaults (
     id BLOB NOT NULL PRIMARY KEY,

@@ -2,6 +2,8 @@
 //! default stands in [`EXAMPLE`] (a test compares the two), and secrets are paths to files, never
 //! values. Nothing deeper in the program reads the environment.
 
+mod identity;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,8 @@ use model::ids::{BadId, RegionName, ResourceId, VolumeId};
 use model::server::VolumeFormat;
 use serde::Deserialize;
 use vault::kek::file::PassphraseCost;
+
+pub use self::identity::{Identity, Roles};
 
 /// The commented configuration that `antipode init` writes: every key with its default. The keys
 /// without a default (`region.name`, `storage.data_dir`, `storage.keys_dir`) carry examples.
@@ -50,6 +54,9 @@ pub struct Config {
     /// How its KEK is kept.
     #[serde(default)]
     pub keys: Keys,
+    /// Who says who callers are.
+    #[serde(default)]
+    pub identity: Identity,
     /// The listener of the API.
     #[serde(default)]
     pub api: Api,
@@ -363,7 +370,7 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         let storage = &mut self.storage;
         let optional = storage.store_dir.iter_mut().chain(storage.catalog_url_file.iter_mut());
-        let optional = optional.chain(self.keys.passphrase_file.iter_mut());
+        let optional = optional.chain(self.keys.passphrase_file.iter_mut()).chain(self.identity.paths());
         let plain = [&mut storage.data_dir, &mut storage.keys_dir].into_iter();
         for path in plain.chain(optional).chain(self.sources.roots.iter_mut()) {
             *path = folder.join(path.as_path());
@@ -391,6 +398,7 @@ impl Config {
                 return Err(format!("{name} must be http:// or https://, a host, and no trailing slash"));
             }
         }
+        self.identity.check()?;
         self.check_limits()
     }
 
@@ -463,6 +471,9 @@ mod tests {
         let passphrase_file = shown.keys.passphrase_file.clone();
         assert_eq!(shown.keys, Keys { passphrase_file, ..least.keys });
         assert_eq!((shown.keep, shown.policies), (least.keep, least.policies));
+        let given = shown.identity.clone();
+        let (keystone_url, ca_file, password_file) = (given.keystone_url, given.ca_file, given.password_file);
+        assert_eq!(shown.identity, Identity { keystone_url, ca_file, password_file, ..least.identity });
     }
 
     #[test]
@@ -502,6 +513,9 @@ mod tests {
             "[keep]\nrewrite_below_percent = 101\n",
             "[api]\nconnections_max = 0\n",
             "[api]\nurl = \"ftp://x\"\n",
+            "[identity]\nkeystone_url = \"https://k/v3\"\n",
+            "[identity]\nkeystone_url = \"k\"\npassword_file = \"p\"\n",
+            "[identity.roles]\nking = [\"admin\"]\n",
             "[work]\nbackups_max = -1\n",
         ] {
             assert!(parse(&format!("{LEAST}{bad}")).is_err(), "{bad}");

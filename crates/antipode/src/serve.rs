@@ -31,6 +31,7 @@ use crate::config::{Config, ConfigError, LogFormat};
 use crate::http::listener::ConnectionLimits;
 use crate::http::{self, Limits, Site};
 use crate::key::HeldKeys;
+use crate::keystone::Keystone;
 use crate::open_files::connections_within_limit;
 use crate::peer::client::{ClientLimits, NoLinks, PeerClient};
 use crate::peer::identity::{TlsIdentity, TlsIdentityError};
@@ -104,6 +105,9 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let (control, tls) = open_control(&config, catalog.clone(), store).await?;
     for trouble in control.troubles().iter() {
         error!("{trouble}");
+    }
+    if let Some(keystone) = Keystone::of(&config.identity)? {
+        control.ask_elsewhere(Arc::new(keystone));
     }
     if control.troubles().may_write() {
         register_servers(&control, &config).await?;

@@ -50,12 +50,18 @@ enum Engine {
 }
 
 /// Migrations in the order of their numbers: number, name, SQLite text, PostgreSQL text.
-const MIGRATIONS: [(i64, &str, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 5] = [
     (
         1,
         "first",
         include_str!("../migrations/sqlite/0001_first.sql"),
         include_str!("../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        2,
+        "identity",
+        include_str!("../migrations/sqlite/0002_identity.sql"),
+        include_str!("../migrations/postgres/0002_identity.sql"),
     ),
     (
         3,

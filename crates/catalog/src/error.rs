@@ -64,6 +64,28 @@ pub enum Conflict {
         /// The id.
         id: String,
     },
+    /// Something else needs it.
+    #[error("the {what} still owns {by}")]
+    InUse {
+        /// The kind of thing.
+        what: &'static str,
+        /// What it owns.
+        by: &'static str,
+    },
+    /// There are as many as there may be.
+    #[error("there are {most} {what} already, and may be no more")]
+    TooMany {
+        /// The kind of thing.
+        what: &'static str,
+        /// How many there may be.
+        most: u64,
+    },
+    /// Nobody would be left who may run the region.
+    #[error("no operator who can log in would be left")]
+    LastOperator,
+    /// The signature has ordered something before.
+    #[error("the signature was used before")]
+    SignatureUsed,
     /// The server is in a policy; a server is in one at most.
     #[error("server {server} is in policy {policy}")]
     ServerInPolicy {

@@ -55,7 +55,10 @@ pub use deletion::RetentionItem;
 pub use engine::Catalog;
 pub use error::{CatalogError, Conflict};
 pub use holdings::DoneRecord;
-pub use identity::NewToken;
+pub use identity::{
+    AssignmentFilter, Grounds, NewAccessKey, NewToken, ProjectChange, RoleAssignment, SealedAccessKey,
+    StoredApplicationCredential, UserChange,
+};
 pub use items::{ImageType, ItemFilter, ItemSort};
 pub use jobs::{Claim, Job, JobKind, Lease, Postponement, Subject};
 pub use operation_logs::{OperationLogFilter, OperationLogSort};

@@ -5,9 +5,9 @@
 use std::str::FromStr;
 
 use model::ids::{
-    CheckpointId, CheckpointItemId, GrantId, OperationId, OperationLogId, PolicyId, ProjectId, RegionName,
-    ReplicationRecordId, ResourceId, RestoreId, ScheduledOperationId, TriggerId, UserId, VolumeBackupId,
-    VolumeId,
+    AccessKeyId, ApplicationCredentialId, CheckpointId, CheckpointItemId, GrantId, OperationId,
+    OperationLogId, PolicyId, ProjectId, RegionName, ReplicationRecordId, ResourceId, RestoreId,
+    ScheduledOperationId, TriggerId, UserId, VolumeBackupId, VolumeId,
 };
 use model::time::Timestamp;
 use sqlx::Row as _;
@@ -174,6 +174,8 @@ macro_rules! id_values {
 }
 
 id_values!(
+    AccessKeyId,
+    ApplicationCredentialId,
     CheckpointId,
     CheckpointItemId,
     GrantId,

@@ -47,6 +47,16 @@ conformance! {
         names_and_ids_are_taken_once
         a_token_opens_only_what_is_enabled
         an_operator_is_one_in_every_project;
+    credentials:
+        a_project_goes_when_it_owns_nothing
+        a_new_password_and_disabling_end_tokens
+        a_token_whose_grounds_went_is_not_stored
+        a_role_that_is_taken_is_gone_and_the_last_operator_stays
+        an_application_credential_has_what_its_user_still_has
+        an_access_key_opens_while_its_user_has_a_role
+        a_signature_is_used_once_even_by_two_at_the_same_moment
+        secrets_are_sealed_again_once
+        cleaning_takes_out_a_bounded_number;
     servers:
         a_server_comes_back_whole_and_only_to_its_project
         a_half_registered_server_leaves_nothing

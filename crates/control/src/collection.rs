@@ -23,7 +23,7 @@ use vault::progress::Progress;
 use vault::seams::Clock;
 
 use crate::Control;
-use crate::access::Caller;
+use crate::access::{Action, Caller};
 use crate::error::Error;
 use crate::leases::LeaseProgress;
 use crate::ledger::sealed_row;
@@ -73,9 +73,9 @@ impl VaultView {
 }
 
 impl Control {
-    /// All vaults, for the operator.
+    /// All vaults, for those who watch the region.
     pub async fn vault_views(&self, caller: &Caller) -> Result<Vec<VaultView>, Error> {
-        caller.must_operate()?;
+        caller.may_in_region(Action::Watch)?;
         let collections = self.catalog().collections().await?;
         let view = |vault: VaultRow| {
             let of_vault = |collection: &&Collection| collection.vault_id == vault.id;

@@ -50,6 +50,7 @@ pub enum Reason {
     ResourceTypeUnsupported { resource: String, resource_type: String },
     NoVolumes { server: String },
     IdTaken,
+    InUse,
     // checkpoint items
     ItemNotFound { item: String },
     ItemBusy,
@@ -212,6 +213,9 @@ impl From<Conflict> for Error {
         let reason = match &conflict {
             Conflict::NameTaken { what: "policy", .. } => Reason::PolicyNameTaken,
             Conflict::NameTaken { .. } | Conflict::IdTaken { .. } => Reason::IdTaken,
+            Conflict::InUse { .. } | Conflict::LastOperator => Reason::InUse,
+            Conflict::TooMany { .. } => Reason::QuotaExceeded { what: message.clone() },
+            Conflict::SignatureUsed => Reason::NotLoggedIn,
             Conflict::ServerInPolicy { server, .. } => Reason::ServerInPolicy { server: server.to_string() },
             Conflict::PolicyRunning { auto_trigger } => Reason::PolicyRunning { auto_trigger: *auto_trigger },
             Conflict::TooManyPolicies { .. } => Reason::TooManyPolicies,
@@ -250,6 +254,7 @@ impl From<Conflict> for Error {
         let kind = match reason {
             Reason::WritesBlocked => Kind::Unavailable,
             Reason::QuotaExceeded { .. } => Kind::OverQuota,
+            Reason::NotLoggedIn => Kind::Unauthenticated,
             _ => Kind::Conflict,
         };
         let mut error = Error::new(kind, reason, message);

@@ -1,25 +1,46 @@
-//! Logging in, tokens, and the administration of projects, users and roles.
+//! Who somebody is: log-ins and tokens here; projects, users, roles, application credentials and access keys
+//! beside it.
 //!
-//! A token is 32 random bytes; the catalog holds its hash only. Passwords are hashed with argon2id on a
-//! blocking thread. An unknown user costs the same hash as a wrong password.
+//! A token is 32 random bytes; the catalog holds its hash only, and reads what it stands for on each use.
+//! Passwords and secrets of application credentials are hashed with argon2id on a blocking thread, a few at
+//! a time. An unknown user costs the same hash as a wrong password.
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
-use catalog::NewToken;
-use model::identity::{Project, Role, TokenScope, User};
-use model::ids::{ProjectId, UserId};
+mod access_keys;
+mod application_credentials;
+mod elsewhere;
+mod passwords;
+mod projects;
+mod roles;
+mod users;
+
+pub use access_keys::{DATE_SECONDS_MAX, SignedText, SigningKey};
+pub use application_credentials::NewApplicationCredential;
+pub use catalog::{AssignmentFilter, ProjectChange, RoleAssignment};
+pub use elsewhere::{ForeignToken, IdentityElsewhere, LookingUp, NoAnswer};
+
+pub(crate) use access_keys::seal_access_keys_again;
+pub(crate) use elsewhere::Elsewhere;
+pub(crate) use passwords::PasswordChecks;
+pub use users::UserUpdate;
+
+use catalog::{CatalogError, Grounds, NewToken};
+use model::identity::{Project, Proof, TokenScope, User};
+use model::ids::{ApplicationCredentialId, ProjectId, UserId};
+use model::time::Timestamp;
 use vault::ids::{from_hex, to_hex};
 use vault::keys::Secret;
 
+use crate::Control;
 use crate::access::Caller;
-use crate::error::{Error, Kind, Reason};
+use crate::error::{Error, Reason};
 use crate::page::found;
-use crate::{Control, blocking};
 
 /// How long a token lives, in seconds.
 pub const TOKEN_SECONDS: i64 = 3600;
-/// Passwords, in bytes: enough for any person, little enough for the hash.
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
+/// Names of users, projects and credentials, in characters.
+const NAME_CHARACTERS_MAX: usize = 64;
+/// Descriptions and addresses, in characters.
+const TEXT_CHARACTERS_MAX: usize = 255;
 
 /// How somebody proves who they are, and for what.
 pub enum Login {
@@ -39,6 +60,15 @@ pub enum Login {
         /// For what.
         scope: LoginScope,
     },
+    /// By an application credential, which is good for one project.
+    ApplicationCredential {
+        /// Which.
+        credential: LoginCredential,
+        /// Its secret.
+        secret: String,
+        /// For what: nothing, or its project.
+        scope: LoginScope,
+    },
 }
 
 /// How a user is named at log-in.
@@ -50,9 +80,25 @@ pub enum LoginUser {
     Id(UserId),
 }
 
+/// How an application credential is named at log-in.
+#[derive(Clone, Debug)]
+pub enum LoginCredential {
+    /// By id.
+    Id(ApplicationCredentialId),
+    /// By the name that its user gave it.
+    Name {
+        /// The user.
+        user: LoginUser,
+        /// The name.
+        name: String,
+    },
+}
+
 /// What a token is to be good for.
 #[derive(Clone, Debug)]
 pub enum LoginScope {
+    /// Nothing was said: the user's default project, if there is one that opens, else no project.
+    Unsaid,
     /// Only for asking which projects there are; and for operators, for the region.
     Unscoped,
     /// For a project, by id.
@@ -61,43 +107,57 @@ pub enum LoginScope {
     ProjectName(String),
 }
 
+/// Somebody who has shown a password, token or secret.
+struct Proved {
+    user: User,
+    proof: Proof,
+    grounds: Grounds,
+    /// The only project it is good for.
+    bound_to: Option<ProjectId>,
+    /// It ends then at the latest.
+    ends_at: Option<Timestamp>,
+}
+
 impl Control {
-    /// Makes a token. Every refusal looks the same, whether user, password or project is wrong.
+    /// Makes a token. Every refusal looks the same, whether user, password, secret or project is wrong.
     pub async fn log_in(&self, login: Login) -> Result<(String, TokenScope), Error> {
-        let (user, scope, ends_at) = match login {
-            Login::Password { user, password, scope } => {
-                (self.check_password(user, password).await?, scope, None)
-            }
-            Login::Token { token, scope } => {
-                let earlier = self.authenticate(&token).await?.scope().clone();
-                (earlier.user, scope, Some(earlier.expires_at))
+        let (proved, scope) = match login {
+            Login::Password { user, password, scope } => (self.prove_password(user, password).await?, scope),
+            Login::Token { token, scope } => (self.prove_token(&token).await?, scope),
+            Login::ApplicationCredential { credential, secret, scope } => {
+                (self.prove_credential(credential, secret).await?, scope)
             }
         };
-        let project = self.project_of_scope(&scope).await?;
-        let roles = self.catalog().roles(user.id, project.as_ref().map(|project| &project.id)).await?;
-        let may_scope = project.as_ref().is_none_or(|project| project.enabled)
-            && (project.is_none() || !roles.is_empty());
-        if !may_scope {
-            return Err(Error::unauthenticated());
-        }
+        let project = self.project_of_scope(&scope, &proved).await?;
         let now = self.now();
         let fresh_end = now.plus_seconds(TOKEN_SECONDS);
-        let expires_at = ends_at.map_or(fresh_end, |end| end.min(fresh_end));
+        let expires_at = proved.ends_at.map_or(fresh_end, |end| end.min(fresh_end));
         let token = Secret::generate(self.entropy());
+        let (application_credential_id, by_token) = match &proved.proof {
+            Proof::ApplicationCredential { id, by_token, .. } => (Some(*id), *by_token),
+            Proof::Password { by_token } => (None, *by_token),
+            Proof::Signature { .. } | Proof::Elsewhere => return Err(Error::unauthenticated()),
+        };
         let row = NewToken {
             token_hash: token_hash(&token),
-            user_id: user.id,
-            project_id: project.as_ref().map(|project| project.id.clone()),
+            user_id: proved.user.id,
+            project_id: project.map(|project| project.id),
+            application_credential_id,
+            by_token,
             issued_at: now,
             expires_at,
         };
-        self.catalog().insert_token(&row).await?;
-        let scope = TokenScope { user, project, roles, issued_at: now, expires_at };
+        let stored = self.catalog().insert_token(&row, &proved.grounds).await;
+        stored.map_err(gone_meanwhile)?;
+        let scope = self.catalog().token(row.token_hash, now).await?.ok_or_else(Error::unauthenticated)?;
         Ok((to_hex(token.expose()), scope))
     }
 
-    /// Finds out who calls. The only maker of [`Caller`].
+    /// Finds out who calls with a token.
     pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
+        if let Some(elsewhere) = self.elsewhere_cell().get() {
+            return self.authenticate_elsewhere(elsewhere, token).await;
+        }
         let hash = parse_token(token)?;
         let scope = self.catalog().token(hash, self.now()).await?.ok_or_else(Error::unauthenticated)?;
         Ok(Caller::new(scope, self.troubles().clone()))
@@ -121,111 +181,130 @@ impl Control {
         Ok(())
     }
 
-    /// The projects a caller has a role in.
-    pub async fn projects_of(&self, caller: &Caller) -> Result<Vec<Project>, Error> {
-        Ok(self.catalog().projects_of(caller.user().id).await?)
-    }
-
-    /// All projects of the region.
-    pub async fn projects(&self, caller: &Caller) -> Result<Vec<Project>, Error> {
-        caller.must_operate()?;
-        Ok(self.catalog().projects().await?)
-    }
-
-    /// Makes a project; its id may be that of an existing cloud.
-    pub async fn create_project(
-        &self,
-        caller: &Caller,
-        name: &str,
-        id: Option<ProjectId>,
-    ) -> Result<Project, Error> {
-        caller.must_operate()?;
-        check_identity_name("name", name)?;
-        let id = match id {
-            Some(id) => id,
-            None => to_hex(&self.entropy_bytes::<16>()).parse()?,
-        };
-        let project = Project { id, name: name.to_owned(), enabled: true, created_at: self.now() };
-        self.catalog().create_project(&project).await?;
-        Ok(project)
-    }
-
-    /// All users of the region.
-    pub async fn users(&self, caller: &Caller) -> Result<Vec<User>, Error> {
-        caller.must_operate()?;
-        Ok(self.catalog().users().await?)
-    }
-
-    /// Makes a user.
-    pub async fn create_user(&self, caller: &Caller, name: &str, password: String) -> Result<User, Error> {
-        caller.must_operate()?;
-        self.add_user(name, password).await
-    }
-
-    /// Gives a role in a project, or `operator` in the region.
-    pub async fn assign_role(
-        &self,
-        caller: &Caller,
-        user_id: UserId,
-        project_id: Option<&ProjectId>,
-        role: Role,
-    ) -> Result<(), Error> {
-        caller.must_operate()?;
-        if project_id.is_none() != (role == Role::Operator) {
-            return Err(Error::invalid(
-                "role",
-                "operator is given in the region, every other role in a project",
-            ));
-        }
-        self.catalog().assign_role(user_id, project_id, role).await?;
+    /// Forgets a bounded number of tokens and signatures that are over.
+    pub(crate) async fn forget_expired_tokens(&self) -> Result<(), Error> {
+        self.catalog().purge_expired_tokens(self.now()).await?;
         Ok(())
     }
 
-    /// Makes a user without asking who wants it: for `init` and for [`Control::create_user`].
-    pub(crate) async fn add_user(&self, name: &str, password: String) -> Result<User, Error> {
-        check_identity_name("name", name)?;
-        if !PASSWORD_BYTES.contains(&password.len()) {
-            return Err(Error::invalid("password", "must be 8 to 128 bytes long"));
-        }
-        let salt = self.entropy_bytes::<16>();
-        let hash = blocking(move || hash_password(&password, &salt)).await??;
-        let id = UserId::from_entropy(self.entropy_bytes());
-        let user = User { id, name: name.to_owned(), enabled: true, created_at: self.now() };
-        self.catalog().create_user(&user, &hash).await?;
-        Ok(user)
-    }
-
-    async fn check_password(&self, user: LoginUser, password: String) -> Result<User, Error> {
-        let known = match &user {
-            LoginUser::Name(name) => found(self.catalog().user_by_name(name).await)?,
-            LoginUser::Id(id) => found(self.catalog().user_with_hash(*id).await)?,
-        };
-        let salt = self.entropy_bytes::<16>();
+    async fn prove_password(&self, user: LoginUser, password: String) -> Result<Proved, Error> {
+        let known = self.user_of_login(&user).await?;
         let hash = known.as_ref().map(|(_, hash)| hash.clone());
-        let is_right = blocking(move || match hash {
-            Some(hash) => verify_password(&password, &hash),
-            None => hash_password(&password, &salt).is_err(),
-        })
-        .await?;
+        let is_right = self.is_secret(password, hash).await?;
         match known {
-            Some((user, _)) if is_right && user.enabled => Ok(user),
+            Some((user, hash)) if is_right && user.enabled => Ok(Proved {
+                user,
+                proof: Proof::Password { by_token: false },
+                grounds: Grounds::PasswordHash(hash),
+                bound_to: None,
+                ends_at: None,
+            }),
             _ => Err(Error::unauthenticated()),
         }
     }
 
-    async fn project_of_scope(&self, scope: &LoginScope) -> Result<Option<Project>, Error> {
-        let found = match scope {
-            LoginScope::Unscoped => return Ok(None),
-            LoginScope::ProjectId(id) => found(self.catalog().project(id).await)?,
-            LoginScope::ProjectName(name) => found(self.catalog().project_by_name(name).await)?,
+    async fn prove_token(&self, token: &str) -> Result<Proved, Error> {
+        let digest = parse_token(token)?;
+        let earlier = self.catalog().token(digest, self.now()).await?.ok_or_else(Error::unauthenticated)?;
+        let (proof, bound_to) = match earlier.proof {
+            Proof::ApplicationCredential { id, name, is_unrestricted, .. } => {
+                let proof = Proof::ApplicationCredential { id, name, is_unrestricted, by_token: true };
+                (proof, earlier.project.map(|project| project.id))
+            }
+            _ => (Proof::Password { by_token: true }, None),
         };
-        found.map(Some).ok_or_else(Error::unauthenticated)
+        let grounds = Grounds::Token(digest);
+        Ok(Proved { user: earlier.user, proof, grounds, bound_to, ends_at: Some(earlier.expires_at) })
+    }
+
+    async fn prove_credential(&self, named: LoginCredential, secret: String) -> Result<Proved, Error> {
+        let known = match named {
+            LoginCredential::Id(id) => found(self.catalog().application_credential(id).await)?,
+            LoginCredential::Name { user, name } => match self.user_of_login(&user).await? {
+                Some((user, _)) => {
+                    found(self.catalog().application_credential_by_name(user.id, &name).await)?
+                }
+                None => None,
+            },
+        };
+        let hash = known.as_ref().map(|known| known.secret_hash.clone());
+        let is_right = self.is_secret(secret, hash).await?;
+        let credential = known.filter(|_| is_right).ok_or_else(Error::unauthenticated)?.credential;
+        if credential.expires_at.is_some_and(|end| end <= self.now()) {
+            return Err(Error::unauthenticated());
+        }
+        let user = found(self.catalog().user(credential.user_id).await)?;
+        Ok(Proved {
+            user: user.filter(|user| user.enabled).ok_or_else(Error::unauthenticated)?,
+            proof: Proof::ApplicationCredential {
+                id: credential.id,
+                name: credential.name,
+                is_unrestricted: credential.is_unrestricted,
+                by_token: false,
+            },
+            grounds: Grounds::ApplicationCredential,
+            bound_to: Some(credential.project_id),
+            ends_at: credential.expires_at,
+        })
+    }
+
+    async fn user_of_login(&self, user: &LoginUser) -> Result<Option<(User, String)>, Error> {
+        match user {
+            LoginUser::Name(name) => found(self.catalog().user_by_name(name).await),
+            LoginUser::Id(id) => found(self.catalog().user_with_hash(*id).await),
+        }
+    }
+
+    /// The project that somebody wants and may have. A credential never leaves its own.
+    async fn project_of_scope(&self, scope: &LoginScope, proved: &Proved) -> Result<Option<Project>, Error> {
+        let wanted = match scope {
+            LoginScope::Unsaid => match proved.bound_to.as_ref().or(proved.user.default_project.as_ref()) {
+                Some(id) => found(self.catalog().project(id).await)?,
+                None => None,
+            },
+            LoginScope::Unscoped => None,
+            LoginScope::ProjectId(id) => {
+                Some(found(self.catalog().project(id).await)?.ok_or_else(Error::unauthenticated)?)
+            }
+            LoginScope::ProjectName(name) => {
+                Some(found(self.catalog().project_by_name(name).await)?.ok_or_else(Error::unauthenticated)?)
+            }
+        };
+        if proved.bound_to.is_some() && wanted.as_ref().map(|project| &project.id) != proved.bound_to.as_ref()
+        {
+            return Err(Error::unauthenticated());
+        }
+        let Some(project) = wanted else { return Ok(None) };
+        let opens =
+            project.enabled && !self.catalog().roles(proved.user.id, Some(&project.id)).await?.is_empty();
+        match (opens, scope, &proved.bound_to) {
+            (true, ..) => Ok(Some(project)),
+            // A default project that does not open makes a token without one, as Keystone does.
+            (false, LoginScope::Unsaid, None) => Ok(None),
+            (false, ..) => Err(Error::unauthenticated()),
+        }
+    }
+}
+
+/// A log-in whose grounds went while it was under way is a wrong one.
+fn gone_meanwhile(error: CatalogError) -> Error {
+    match error {
+        CatalogError::NotFound { .. } => Error::unauthenticated(),
+        error => error.into(),
     }
 }
 
 fn check_identity_name(field: &str, name: &str) -> Result<(), Error> {
-    let fits = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    let fits =
+        (1..=NAME_CHARACTERS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     if fits { Ok(()) } else { Err(Error::invalid(field, "must be 1 to 64 printable characters")) }
+}
+
+fn check_text(field: &str, text: &str) -> Result<(), Error> {
+    match text.chars().count() <= TEXT_CHARACTERS_MAX {
+        true => Ok(()),
+        false => Err(Error::invalid(field, "must be at most 255 characters long")),
+    }
 }
 
 fn parse_token(token: &str) -> Result<[u8; 32], Error> {
@@ -235,17 +314,4 @@ fn parse_token(token: &str) -> Result<[u8; 32], Error> {
 
 fn token_hash(token: &Secret) -> [u8; 32] {
     *token.derive("antipode v1 token hash").expose()
-}
-
-fn hash_password(password: &str, salt: &[u8]) -> Result<String, Error> {
-    let hash: PasswordHash =
-        Argon2::default().hash_password_with_salt(password.as_bytes(), salt).map_err(|error| {
-            Error::new(Kind::Internal, Reason::Internal, format!("cannot hash the password: {error}"))
-        })?;
-    Ok(hash.to_string())
-}
-
-fn verify_password(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }

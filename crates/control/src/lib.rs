@@ -45,7 +45,7 @@ mod volumes;
 pub mod workers;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use catalog::Catalog;
 use model::ids::RegionName;
@@ -62,7 +62,7 @@ pub use access::{Action, Caller};
 pub use error::{Error, Kind, Reason};
 
 use crate::collection::CollectionRules;
-use crate::lost_keys::KeyTroubles;
+use crate::lost_keys::{KeyTroubles, LostKey};
 use crate::peers::PeerTable;
 use crate::peers::messages::PeerLinks;
 use crate::policies::PolicyLimits;
@@ -123,6 +123,8 @@ struct Inner {
     looks: expiry::Looks,
     changes: changes::WaitingChanges,
     troubles: KeyTroubles,
+    password_checks: identity::PasswordChecks,
+    elsewhere: OnceLock<identity::Elsewhere>,
 }
 
 impl Control {
@@ -143,6 +145,9 @@ impl Control {
         if ended_count > 0 {
             tracing::info!(ended_count, "ended operations that died with an earlier process");
         }
+        if !troubles.lacks(LostKey::Kek) {
+            identity::seal_access_keys_again(&parts).await?;
+        }
         let peers = PeerTable::load(&parts.catalog).await?;
         let inner = Inner {
             vaults: Vaults::default(),
@@ -153,6 +158,8 @@ impl Control {
             looks: expiry::Looks::default(),
             changes: changes::WaitingChanges::default(),
             troubles,
+            password_checks: identity::PasswordChecks::default(),
+            elsewhere: OnceLock::new(),
             parts,
         };
         Ok(Control { inner: Arc::new(inner) })
@@ -208,6 +215,14 @@ impl Control {
 
     pub(crate) fn changes(&self) -> &changes::WaitingChanges {
         &self.inner.changes
+    }
+
+    pub(crate) fn password_checks(&self) -> &identity::PasswordChecks {
+        &self.inner.password_checks
+    }
+
+    pub(crate) fn elsewhere_cell(&self) -> &OnceLock<identity::Elsewhere> {
+        &self.inner.elsewhere
     }
 
     pub(crate) fn open_transfers(&self) -> &arrivals::OpenTransfers {

@@ -128,10 +128,14 @@ impl KeyTroubles {
 
     /// Refuses what cannot be done without the missing keys. Outsiders are not told file names.
     pub(crate) fn allow(&self, action: Action) -> Result<(), Error> {
+        use Action::{
+            ChangeGrants, ChangeIdentity, ChangePolicies, ChangeRegion, Operate, Order, Read, ReadIdentity,
+            Replicate, Restore, Watch,
+        };
         let is_allowed = match action {
-            Action::Read => true,
-            Action::Restore => self.may_restore(),
-            _ => self.may_write(),
+            Read | Watch | Operate | ReadIdentity | ChangeIdentity => true,
+            Restore => self.may_restore(),
+            Order | Replicate | ChangePolicies | ChangeGrants | ChangeRegion => self.may_write(),
         };
         if is_allowed {
             return Ok(());
@@ -167,7 +171,7 @@ mod tests {
             let restores = !(lost.contains(&LostKey::Kek) && lost.contains(&LostKey::Working));
             assert!(troubles.allow(Read).is_ok());
             assert_eq!(troubles.allow(Restore).is_ok(), restores, "{lost:?}");
-            for action in [Order, Replicate, ChangePolicies, ChangeGrants] {
+            for action in [Order, Replicate, ChangePolicies, ChangeGrants, ChangeRegion] {
                 assert_eq!(troubles.allow(action).is_ok(), writes, "{lost:?} {action:?}");
             }
         }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use catalog::{Catalog, NewRegion};
-use model::identity::{Project, Role};
+use model::identity::{Project, Role, User};
 use model::ids::{ProjectId, RegionName, UserId};
 use vault::card::{Card, CardFields, RegionIdentity, RootKey, WorkingKeys};
 use vault::error::VaultError;
@@ -243,14 +243,31 @@ impl Control {
             Some(project) => project,
             None => {
                 let id = to_hex(&self.entropy_bytes::<16>()).parse()?;
-                let project = Project { id, name: name.to_owned(), enabled: true, created_at: self.now() };
+                let project = Project {
+                    id,
+                    name: name.to_owned(),
+                    description: String::new(),
+                    enabled: true,
+                    created_at: self.now(),
+                };
                 self.catalog().create_project(&project).await?;
                 project
             }
         };
         let user = match crate::page::found(self.catalog().user_by_name(&first.name).await)? {
             Some((user, _)) => user,
-            None => self.add_user(&first.name, first.password).await?,
+            None => {
+                let user = User {
+                    id: UserId::from_entropy(self.entropy_bytes()),
+                    name: first.name,
+                    description: String::new(),
+                    email: String::new(),
+                    default_project: None,
+                    enabled: true,
+                    created_at: self.now(),
+                };
+                self.add_user(user, first.password).await?
+            }
         };
         self.catalog().assign_role(user.id, None, Role::Operator).await?;
         self.catalog().assign_role(user.id, Some(&project.id), Role::Admin).await?;

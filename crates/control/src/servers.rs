@@ -109,9 +109,9 @@ impl Control {
         self.server_of(project, id).await
     }
 
-    /// Every server of the region, for its operator.
+    /// Every server of the region, for those who watch it.
     pub async fn all_servers(&self, caller: &Caller) -> Result<Vec<Server>, Error> {
-        caller.must_operate()?;
+        caller.may_in_region(Action::Watch)?;
         Ok(self.catalog().all_servers().await?)
     }
 

@@ -237,6 +237,7 @@ impl Control {
         self.expire_items().await?;
         self.order_due_collections().await?;
         self.look_at_peers().await?;
+        self.forget_expired_tokens().await?;
         written?;
         Ok(Round::Idle)
     }

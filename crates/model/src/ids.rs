@@ -94,6 +94,8 @@ uuid_ids! {
     GrantId = "grant id";
     /// A user of the embedded identity service.
     UserId = "user id";
+    /// An application credential.
+    ApplicationCredentialId = "application credential id";
     /// A unit of leased work.
     JobId = "job id";
     /// A line of the operation log.
@@ -147,6 +149,8 @@ text_ids! {
     ResourceId = "resource id";
     /// A volume: one disk of a server.
     VolumeId = "volume id";
+    /// The public half of an access key.
+    AccessKeyId = "access key id";
 }
 
 /// The name of a region, such as `cn-north-1`: 1 to 64 letters, digits, `.`, `_` and `-`, never

@@ -8,6 +8,7 @@
 
 pub mod file;
 pub(crate) mod ring;
+mod small;
 
 use std::collections::BTreeMap;
 

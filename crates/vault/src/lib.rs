@@ -15,6 +15,7 @@ pub mod index;
 pub mod kek;
 pub mod key_file;
 pub mod key_store;
+pub mod keyed_hash;
 pub mod keys;
 pub mod layout;
 pub mod ledger;

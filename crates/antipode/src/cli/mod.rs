@@ -3,9 +3,11 @@
 
 mod api;
 mod checkpoint;
+mod credential;
 pub mod error;
 mod grant;
 mod item;
+mod login;
 mod names;
 mod output;
 mod policy;
@@ -29,8 +31,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::error::CliError;
+use self::login::Credentials;
 use self::output::{Format, Output};
-use self::session::{Credentials, Session};
+use self::session::Session;
 pub use self::vault::ServedVaultCommand;
 use self::wait::Patience;
 pub(crate) use self::wait::{Display as ProgressDisplay, Progress as ProgressShown};
@@ -155,6 +158,9 @@ pub enum ApiCommand {
     /// Acceptance grants: who may bring replicas into this project
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Your access keys in this project: for programs that sign their requests
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
     /// Other regions (operator)
     #[command(subcommand)]
     Region(region::RegionCommand),
@@ -190,6 +196,7 @@ pub async fn run(command: ApiCommand, global: Global) -> Result<(), CliError> {
         ApiCommand::Replication(command) => command.run(&context).await,
         ApiCommand::Restore(command) => command.run(&context).await,
         ApiCommand::Grant(command) => command.run(&context).await,
+        ApiCommand::Credential(command) => command.run(&context).await,
         ApiCommand::Region(command) => command.run(&context).await,
         ApiCommand::Vault(command) => command.run(&context).await,
         ApiCommand::Api(request) => request.run(&context).await,
@@ -255,6 +262,9 @@ mod tests {
             "antipode policy retention preview nightly --at 2027-01-01T00:00:00 --keep-last 3",
             "antipode policy adopt nightly 2b1f8c3e-5f0d-4f0e-9a53-6f5f0a7f1d01",
             "antipode quota set p1 --backups -1 --capacity 100",
+            "antipode credential create --description ci --json",
+            "antipode user set u --disable --new-password-file f",
+            "antipode project set p --name q --enable",
             "antipode api GET /version",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

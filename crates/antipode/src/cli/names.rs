@@ -50,6 +50,12 @@ pub(super) async fn record_id(context: &Context, text: &str) -> Outcome<String> 
     choose(&rows, text, "replication record")
 }
 
+/// The id of a user or project that is named by name or id.
+pub(super) async fn identity_id(context: &Context, key: &str, text: &str) -> Outcome<String> {
+    let rows = context.session.list(Surface::Identity, &format!("/{key}"), key).await?;
+    choose(&rows, text, key.trim_end_matches('s'))
+}
+
 fn is_whole_id(text: &str) -> bool {
     text.len() == ID_CHARACTERS
 }

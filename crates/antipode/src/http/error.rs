@@ -7,12 +7,16 @@
 pub mod table;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control::error::{Error, Kind, Reason};
 use serde_json::json;
 
 use self::table::PARAMETER;
+
+/// How long a client is asked to wait before it asks again for what is not there now.
+const RETRY_AFTER_SECONDS: &str = "5";
 
 /// A refusal, ready for the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +119,7 @@ pub(crate) fn under(part: &'static str) -> impl Fn(Error) -> ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({ "error_code": self.code, "error_msg": self.message });
-        (self.status, Json(body)).into_response()
+        (self.status, retry_after(self.status), Json(body)).into_response()
     }
 }
 
@@ -162,8 +166,15 @@ impl IntoResponse for IdentityError {
         let ApiError { status, code, message } = self.0;
         let title = status.canonical_reason().unwrap_or("Error");
         let error = json!({ "code": status.as_u16(), "title": title, "message": message });
-        (status, Json(json!({ "error": error, "error_code": code, "error_msg": message }))).into_response()
+        let body = json!({ "error": error, "error_code": code, "error_msg": message });
+        (status, retry_after(status), Json(body)).into_response()
     }
+}
+
+/// What is not there now is worth asking for again, in a while.
+fn retry_after(status: StatusCode) -> HeaderMap {
+    let wait = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_SECONDS);
+    wait.map(|seconds| (RETRY_AFTER, HeaderValue::from_static(seconds))).into_iter().collect()
 }
 
 /// Logs an error once, here where it stops being passed on: as an error when it is our own fault, as a warning

@@ -14,6 +14,7 @@ mod page;
 mod reader;
 mod request;
 mod request_id;
+mod signature;
 
 use std::sync::Arc;
 
@@ -24,14 +25,17 @@ use utoipa_axum::routes;
 use vault::seams::Entropy;
 
 use crate::http::antipode::{
-    backups, grants, policies as own_policies, progress, quarantine, quotas, regions, servers, vaults,
+    backups, credentials, grants, policies as own_policies, progress, quarantine, quotas, regions, servers,
+    vaults,
 };
 use crate::http::csbs::{
     backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers,
     records, replication, restores,
 };
 use crate::http::error::ApiError;
-use crate::http::identity::{discovery, projects, tokens, users};
+use crate::http::identity::{
+    application_credentials, catalog, discovery, domains, projects, roles, tokens, users,
+};
 use crate::http::openapi::Routes;
 
 /// What the API must know that `control` does not.
@@ -82,11 +86,14 @@ impl FromRef<Api> for Limits {
 pub fn router(control: Control, site: Site) -> Router {
     let site = Arc::new(site);
     let names = middleware::from_fn_with_state(site.clone(), request_id::name_request);
+    let api = Api { control, site };
     routes()
         .into_router()
         .fallback(async || ApiError::no_route())
         .method_not_allowed_fallback(async || ApiError::no_method())
-        .with_state(Api { control, site })
+        .with_state(api.clone())
+        .layer(middleware::from_fn_with_state(api.clone(), identity::only_embedded))
+        .layer(middleware::from_fn_with_state(api, signature::verify))
         .layer(names)
 }
 
@@ -100,6 +107,8 @@ fn routes() -> Routes {
         .under("/identity/v3", identity())
         .at_slashed("/identity", routes!(discovery::versions))
         .at_slashed("/identity/v3", routes!(discovery::version))
+        .also_at("/v3", routes!(discovery::version))
+        .also_at("/v3/", routes!(discovery::version))
         .at("/openapi.json", routes!(openapi::show))
         .at("/healthz", routes!(health::alive))
         .at("/readyz", routes!(health::ready))
@@ -162,6 +171,8 @@ fn own() -> Routes {
         .at("/servers/{server_id}/backups", routes!(backups::create))
         .at("/grants", routes!(grants::list, grants::create))
         .at("/grants/{grant_id}", routes!(grants::revoke))
+        .at("/credentials", routes!(credentials::list, credentials::create))
+        .at("/credentials/{access_key_id}", routes!(credentials::show, credentials::delete))
         .at("/region", routes!(regions::show))
         .at("/region/unfreeze", routes!(regions::unfreeze))
         .at("/regions", routes!(regions::list))
@@ -188,10 +199,41 @@ fn own() -> Routes {
 fn identity() -> Routes {
     Routes::new()
         .at("/auth/tokens", routes!(tokens::create, tokens::validate, tokens::revoke))
-        .at("/auth/catalog", routes!(tokens::catalog))
+        .at("/auth/catalog", routes!(catalog::own))
         .at("/auth/projects", routes!(projects::mine))
+        .at("/domains", routes!(domains::list))
+        .at("/domains/{domain_id}", routes!(domains::show))
+        .at("/regions", routes!(catalog::regions))
+        .at("/regions/{region_name}", routes!(catalog::region))
+        .at("/services", routes!(catalog::services))
+        .at("/services/{service_id}", routes!(catalog::service))
+        .at("/endpoints", routes!(catalog::endpoints))
+        .at("/endpoints/{endpoint_id}", routes!(catalog::endpoint))
         .at("/projects", routes!(projects::list, projects::create))
+        .at("/projects/{project_id}", routes!(projects::show, projects::update, projects::delete))
         .at("/users", routes!(users::list, users::create))
-        .at("/projects/{project_id}/users/{user_id}/roles/{role}", routes!(users::assign))
-        .at("/system/users/{user_id}/roles/{role}", routes!(users::assign_in_region))
+        .at("/users/{user_id}", routes!(users::show, users::update, users::delete))
+        .at("/users/{user_id}/password", routes!(users::change_password))
+        .at("/users/{user_id}/projects", routes!(users::projects))
+        .at(
+            "/users/{user_id}/application_credentials",
+            routes!(application_credentials::list, application_credentials::create),
+        )
+        .at(
+            "/users/{user_id}/application_credentials/{application_credential_id}",
+            routes!(application_credentials::show, application_credentials::delete),
+        )
+        .at("/roles", routes!(roles::list))
+        .at("/roles/{role}", routes!(roles::show))
+        .at("/role_assignments", routes!(roles::assignments))
+        .at("/projects/{project_id}/users/{user_id}/roles", routes!(roles::in_project))
+        .at(
+            "/projects/{project_id}/users/{user_id}/roles/{role}",
+            routes!(roles::check, roles::assign, roles::unassign),
+        )
+        .at("/system/users/{user_id}/roles", routes!(roles::in_region))
+        .at(
+            "/system/users/{user_id}/roles/{role}",
+            routes!(roles::check_in_region, roles::assign_in_region, roles::unassign_in_region),
+        )
 }

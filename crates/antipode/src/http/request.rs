@@ -20,6 +20,7 @@ use super::Limits;
 use super::error::ApiError;
 use super::reader::Field;
 use super::request_id::AskedPath;
+use super::signature::Verified;
 
 /// The header that carries a caller's token.
 pub(crate) const AUTH_TOKEN: &str = "x-auth-token";
@@ -32,7 +33,7 @@ struct IsKnown;
 /// bodies would be open to anybody who can connect.
 const STRANGER_BODY_BYTES_MAX: u64 = 64 * 1024;
 
-/// Somebody with a valid token, whatever its scope.
+/// Somebody with a valid token, whatever its scope, or with a valid signature.
 pub(crate) struct LoggedIn(pub(crate) Caller);
 
 impl<S: Send + Sync> FromRequestParts<S> for LoggedIn
@@ -42,6 +43,11 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<LoggedIn, ApiError> {
+        if let Some(Verified(outcome)) = parts.extensions.get() {
+            let caller = outcome.clone()?;
+            parts.extensions.insert(IsKnown);
+            return Ok(LoggedIn(caller));
+        }
         let token = header(&parts.headers, AUTH_TOKEN).ok_or_else(Error::unauthenticated)?;
         let caller = Control::from_ref(state).authenticate(token).await?;
         parts.extensions.insert(IsKnown);
@@ -269,7 +275,11 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Body, ApiError> {
         check_content_type(request.headers())?;
         let limits = Limits::from_ref(state);
-        let bytes = read_bytes(request, &limits).await?;
+        let limit = match request.extensions().get::<IsKnown>() {
+            Some(IsKnown) => limits.body_bytes_max,
+            None => limits.body_bytes_max.min(STRANGER_BODY_BYTES_MAX),
+        };
+        let bytes = read_bytes(request.into_body(), Limits { body_bytes_max: limit, ..limits }).await?;
         if bytes.is_empty() {
             return Err(ApiError::malformed("body", "is empty"));
         }
@@ -278,17 +288,15 @@ where
     }
 }
 
-/// The body of a request. One that announces too much is refused before a byte of it is read.
-async fn read_bytes(request: Request, limits: &Limits) -> Result<Bytes, ApiError> {
-    let limit = match request.extensions().get::<IsKnown>() {
-        Some(IsKnown) => limits.body_bytes_max,
-        None => limits.body_bytes_max.min(STRANGER_BODY_BYTES_MAX),
-    };
+/// A whole body. One that announces too much is refused before a byte of it is read; one that was read before,
+/// for its signature, is given again and not copied.
+pub(super) async fn read_bytes(body: axum::body::Body, limits: Limits) -> Result<Bytes, ApiError> {
+    let limit = limits.body_bytes_max;
     let too_large = || ApiError::malformed("body", format!("is larger than {limit} bytes"));
-    if request.body().size_hint().lower() > limit {
+    if body.size_hint().lower() > limit {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect();
     let collected = tokio::time::timeout(Duration::from_secs(limits.body_timeout_seconds), body).await;
     let collected = collected.map_err(|_| ApiError::too_slow())?.map_err(|error| {
         if error.is::<LengthLimitError>() { too_large() } else { ApiError::malformed("body", "broke off") }

@@ -3,20 +3,60 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, NOBODY, PROVIDER, World};
+use crate::support::client::login_body;
+use crate::support::{Client, NOBODY, PASSWORD, PROVIDER, World};
 
-/// The least that a caller must be to get past the door of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What opens the door of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Least {
+    /// Any token.
+    LoggedIn,
+    /// A token of a person, not of a program.
+    Person,
+    /// To look into a project.
     Reader,
+    /// The same, as a person.
+    ReadingPerson,
+    /// To order something in a project.
     Member,
+    /// To decide something for a project.
     Admin,
+    /// To look at the region.
+    Watcher,
+    /// To run the region.
     Operator,
 }
 
-/// Method, path (`{p}` is the project), and who gets past the door.
+/// The kinds of callers with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reader,
+    Member,
+    Admin,
+    Service,
+    Operator,
+    /// An application credential of a member.
+    Program,
+}
+
+/// The table of `control/src/access.rs` and the rules around it, said once more from the outside.
+fn opens(kind: Kind, least: Least) -> bool {
+    use Kind::{Admin, Member, Operator, Program, Service};
+    match least {
+        Least::LoggedIn => true,
+        Least::Person => kind != Program,
+        Least::Reader => kind != Operator,
+        Least::ReadingPerson => kind != Operator && kind != Program,
+        Least::Member => [Member, Admin, Program].contains(&kind),
+        Least::Admin => kind == Admin,
+        Least::Watcher => [Service, Operator].contains(&kind),
+        Least::Operator => kind == Operator,
+    }
+}
+
+/// Method, path (`{p}` is the project, `{u}` the caller), and what opens the door.
 pub(crate) fn routes() -> Vec<(Method, String, Least)> {
-    use Least::{Admin, Member, Operator, Reader};
+    use Least::{Admin, Member, Operator, Reader, ReadingPerson, Watcher};
     let provider = format!("/v1/{{p}}/providers/{PROVIDER}");
     let rows = [
         (Method::GET, "/v1/{p}/policies".to_owned(), Reader),
@@ -48,7 +88,7 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/v1/{p}/replication_records".to_owned(), Reader),
         (Method::GET, format!("/v1/{{p}}/replication_records/{NOBODY}"), Reader),
         (Method::GET, "/antipode/v1/servers".to_owned(), Reader),
-        (Method::GET, "/antipode/v1/servers?all=true".to_owned(), Operator),
+        (Method::GET, "/antipode/v1/servers?all=true".to_owned(), Watcher),
         (Method::POST, "/antipode/v1/servers".to_owned(), Operator),
         (Method::GET, "/antipode/v1/servers/x".to_owned(), Reader),
         (Method::DELETE, "/antipode/v1/servers/x".to_owned(), Operator),
@@ -56,12 +96,16 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/antipode/v1/grants".to_owned(), Reader),
         (Method::POST, "/antipode/v1/grants".to_owned(), Admin),
         (Method::DELETE, format!("/antipode/v1/grants/{NOBODY}"), Admin),
-        (Method::GET, "/antipode/v1/region".to_owned(), Operator),
+        (Method::GET, "/antipode/v1/region".to_owned(), Watcher),
         (Method::POST, "/antipode/v1/region/unfreeze".to_owned(), Operator),
-        (Method::GET, "/antipode/v1/regions".to_owned(), Operator),
+        (Method::GET, "/antipode/v1/regions".to_owned(), Watcher),
         (Method::POST, "/antipode/v1/regions/invitations".to_owned(), Operator),
         (Method::POST, "/antipode/v1/regions/accept".to_owned(), Operator),
         (Method::POST, "/antipode/v1/regions/x/confirm".to_owned(), Operator),
+        (Method::GET, "/antipode/v1/credentials".to_owned(), Reader),
+        (Method::POST, "/antipode/v1/credentials".to_owned(), ReadingPerson),
+        (Method::GET, "/antipode/v1/credentials/X".to_owned(), Reader),
+        (Method::DELETE, "/antipode/v1/credentials/X".to_owned(), ReadingPerson),
         (Method::GET, format!("/antipode/v1/checkpoint_items/{NOBODY}"), Reader),
         (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}"), Reader),
         (Method::GET, "/antipode/v1/restores".to_owned(), Reader),
@@ -69,29 +113,62 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::POST, format!("/antipode/v1/policies/{NOBODY}/adopt"), Member),
         (Method::GET, format!("/antipode/v1/policies/{NOBODY}/retention_preview"), Reader),
         (Method::POST, format!("/antipode/v1/policies/{NOBODY}/retention_preview"), Reader),
-        (Method::GET, "/antipode/v1/quotas/{p}".to_owned(), Reader),
+        (Method::GET, "/antipode/v1/quotas/{p}".to_owned(), Least::LoggedIn),
         (Method::GET, "/antipode/v1/quotas/nowhere".to_owned(), Operator),
         (Method::PUT, "/antipode/v1/quotas/{p}".to_owned(), Operator),
         (Method::GET, "/antipode/v1/quarantine".to_owned(), Reader),
         (Method::POST, format!("/antipode/v1/quarantine/{NOBODY}/undelete"), Member),
-        (Method::GET, "/antipode/v1/vaults".to_owned(), Operator),
+        (Method::GET, "/antipode/v1/vaults".to_owned(), Watcher),
         (Method::POST, format!("/antipode/v1/vaults/{}/collect", "0".repeat(32)), Operator),
     ];
     rows.into_iter().chain(tag_routes()).chain(identity_routes()).collect()
 }
 
 fn identity_routes() -> impl Iterator<Item = (Method, String, Least)> {
-    use Least::{Operator, Reader};
+    use Least::{LoggedIn, Operator, Person, Reader, ReadingPerson};
+    let in_project = format!("/identity/v3/projects/x/users/{NOBODY}/roles");
+    let in_region = format!("/identity/v3/system/users/{NOBODY}/roles");
+    let credentials = "/identity/v3/users/{u}/application_credentials";
     let rows = [
         (Method::GET, "/identity/v3/projects".to_owned(), Operator),
         (Method::POST, "/identity/v3/projects".to_owned(), Operator),
         (Method::GET, "/identity/v3/users".to_owned(), Operator),
         (Method::POST, "/identity/v3/users".to_owned(), Operator),
-        (Method::PUT, format!("/identity/v3/projects/x/users/{NOBODY}/roles/member"), Operator),
-        (Method::PUT, format!("/identity/v3/system/users/{NOBODY}/roles/operator"), Operator),
-        (Method::GET, "/identity/v3/auth/tokens".to_owned(), Reader),
-        (Method::DELETE, "/identity/v3/auth/tokens".to_owned(), Reader),
-        (Method::GET, "/identity/v3/auth/projects".to_owned(), Reader),
+        (Method::GET, "/identity/v3/projects/nowhere".to_owned(), LoggedIn),
+        (Method::PATCH, "/identity/v3/projects/nowhere".to_owned(), Operator),
+        (Method::DELETE, "/identity/v3/projects/nowhere".to_owned(), Operator),
+        (Method::GET, "/identity/v3/users/{u}".to_owned(), LoggedIn),
+        (Method::PATCH, format!("/identity/v3/users/{NOBODY}"), Operator),
+        (Method::DELETE, format!("/identity/v3/users/{NOBODY}"), Operator),
+        (Method::POST, "/identity/v3/users/{u}/password".to_owned(), Person),
+        (Method::GET, "/identity/v3/users/{u}/projects".to_owned(), LoggedIn),
+        (Method::GET, credentials.to_owned(), LoggedIn),
+        (Method::POST, credentials.to_owned(), ReadingPerson),
+        (Method::GET, format!("{credentials}/{NOBODY}"), LoggedIn),
+        (Method::DELETE, format!("{credentials}/{NOBODY}"), Person),
+        (Method::GET, "/identity/v3/roles".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/roles/member".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/role_assignments".to_owned(), Operator),
+        (Method::GET, "/identity/v3/role_assignments?user.id={u}".to_owned(), LoggedIn),
+        (Method::GET, in_project.clone(), Operator),
+        (Method::GET, format!("{in_project}/member"), Operator),
+        (Method::PUT, format!("{in_project}/member"), Operator),
+        (Method::DELETE, format!("{in_project}/member"), Operator),
+        (Method::GET, in_region.clone(), Operator),
+        (Method::GET, format!("{in_region}/operator"), Operator),
+        (Method::PUT, format!("{in_region}/operator"), Operator),
+        (Method::DELETE, format!("{in_region}/operator"), Operator),
+        (Method::GET, "/identity/v3/domains".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/domains/default".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/regions".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/regions/eu-a".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/services".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/services/identity".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/endpoints".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/endpoints/identity".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/auth/tokens".to_owned(), LoggedIn),
+        (Method::DELETE, "/identity/v3/auth/tokens".to_owned(), LoggedIn),
+        (Method::GET, "/identity/v3/auth/projects".to_owned(), LoggedIn),
         (Method::GET, "/identity/v3/auth/catalog".to_owned(), Reader),
     ];
     rows.into_iter()
@@ -112,6 +189,16 @@ fn tag_routes() -> impl Iterator<Item = (Method, String, Least)> {
             (Method::DELETE, format!("{thing}/tags/k"), Member),
         ]
     })
+}
+
+/// The routes that need no token.
+pub(crate) fn open_routes() -> Vec<(Method, String)> {
+    let get =
+        ["/", "/healthz", "/readyz", "/version", "/identity", "/identity/", "/identity/v3", "/identity/v3/"];
+    let more = ["/v1", "/v3", "/v3/", "/openapi.json"];
+    let mut rows: Vec<_> = get.iter().chain(&more).map(|path| (Method::GET, (*path).to_owned())).collect();
+    rows.push((Method::POST, "/identity/v3/auth/tokens".to_owned()));
+    rows
 }
 
 /// Bodies that are well formed, so that only the door can refuse; what they name does not exist.
@@ -147,44 +234,125 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         "confirm" => json!({ "code": "x" }),
         "projects" => json!({ "project": { "name": "" } }),
         "users" => json!({ "user": { "name": "", "password": "" } }),
+        "password" => json!({ "user": { "original_password": PASSWORD, "password": "short" } }),
+        "application_credentials" => json!({ "application_credential": { "name": "" } }),
+        "credentials" => json!({ "credential": { "description": "x".repeat(256) } }),
+        "tokens" => login_body("nobody", PASSWORD, None),
+        "nowhere" => json!({ "project": {} }),
         _ if path.contains("/quotas/") => json!({ "quotas": {} }),
+        _ if path.contains("/identity/v3/users/") => json!({ "user": {} }),
         _ => json!({ "policy": {} }),
     };
-    (*method == Method::POST || *method == Method::PUT).then_some(body)
+    [Method::POST, Method::PUT, Method::PATCH].contains(method).then_some(body)
 }
 
-async fn call(client: &Client, project: &str, method: &Method, path: &str) -> u16 {
-    let body = body(method, path);
-    client.send(method.clone(), &path.replace("{p}", project), body.as_ref()).await.status
+/// Somebody who calls, and the id of their user.
+struct Caller {
+    client: Client,
+    user_id: String,
+}
+
+impl Caller {
+    async fn of(client: Client) -> Caller {
+        let token = client.token.clone().unwrap();
+        let request =
+            client.request(Method::GET, "/identity/v3/auth/tokens").header("X-Subject-Token", token);
+        let answer = client.raw(request.body(axum::body::Body::empty()).unwrap()).await;
+        Caller { user_id: answer.text("token.user.id"), client }
+    }
+
+    /// Nobody in particular.
+    fn stray(client: Client) -> Caller {
+        Caller { client, user_id: NOBODY.to_owned() }
+    }
+
+    async fn call(&self, project: &str, method: &Method, path: &str) -> u16 {
+        let body = body(method, path);
+        let path = path.replace("{p}", project).replace("{u}", &self.user_id);
+        self.client.send(method.clone(), &path, body.as_ref()).await.status
+    }
+}
+
+/// One caller of each kind in the first project of a region.
+async fn callers(world: &World) -> Vec<(Kind, Caller)> {
+    let (a, admin) = (&world.a, &world.a.admin);
+    let monitor = json!({ "user": { "name": "monitor", "password": PASSWORD } });
+    let monitor = admin.post("/identity/v3/users", &monitor).await.text("user.id");
+    let path = format!("/identity/v3/system/users/{monitor}/roles/service");
+    assert_eq!(admin.send(Method::PUT, &path, None).await.status, 204);
+    let member = Caller::of(a.user("member", "member").await).await;
+    vec![
+        (Kind::Reader, Caller::of(a.user("reader", "reader").await).await),
+        (Kind::Admin, Caller::of(a.user("project-admin", "admin").await).await),
+        (Kind::Service, Caller::of(admin.relog("monitor", Some("eu-a")).await).await),
+        (Kind::Operator, Caller::of(admin.relog("admin", None).await).await),
+        (Kind::Program, Caller::of(program(&member).await).await),
+        (Kind::Member, member),
+    ]
+}
+
+/// A program with an application credential.
+async fn program(of: &Caller) -> Client {
+    let path = format!("/identity/v3/users/{}/application_credentials", of.user_id);
+    let made = of.client.post(&path, &json!({ "application_credential": { "name": "ci" } })).await;
+    let made = &made.body["application_credential"];
+    let credential = json!({ "id": made["id"], "secret": made["secret"] });
+    let identity = json!({ "methods": ["application_credential"], "application_credential": credential });
+    let answer =
+        of.client.post("/identity/v3/auth/tokens", &json!({ "auth": { "identity": identity } })).await;
+    of.client.with_token(answer.header("x-subject-token").unwrap())
+}
+
+/// Those who are nobody here: without a token, with one that has ended, was revoked, or is another region's.
+async fn strays(world: &World) -> Vec<(&'static str, Caller)> {
+    let revoked = world.a.user("leaver", "admin").await;
+    let token = revoked.token.clone().unwrap();
+    let request =
+        revoked.request(Method::DELETE, "/identity/v3/auth/tokens").header("X-Subject-Token", &token);
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    assert_eq!(revoked.raw(request).await.status, 204);
+    let nobody = world.a.nobody();
+    let tls_key = nobody.with_token(&vault::ids::to_hex(&[2; 32]));
+    let old = nobody.with_token(&world.a.user("old", "admin").await.token.unwrap());
+    world.clock.advance_seconds(2 * 3600);
+    let peer = world.b.admin.relog("admin", Some("eu-b")).await;
+    let peer = nobody.with_token(peer.token.as_deref().unwrap());
+    vec![
+        ("without a token", Caller::stray(nobody)),
+        ("with a token that has ended", Caller::stray(old)),
+        ("with a token that was revoked", Caller::stray(revoked)),
+        ("a user of the peer", Caller::stray(peer)),
+        ("with the TLS key of the peer", Caller::stray(tls_key)),
+    ]
 }
 
 #[tokio::test]
 async fn every_route_opens_to_those_it_is_for_and_to_nobody_else() {
-    let world = World::apart().await;
+    let mut world = World::paired().await;
+    let strays = strays(&world).await;
+    world.a.admin = world.a.admin.relog("admin", Some("eu-a")).await;
     let project = world.a.admin.project_id.clone();
-    let operator = world.a.admin.relog("admin", None).await;
-    let callers = [
-        (Least::Reader, world.a.user("reader", "reader").await),
-        (Least::Member, world.a.user("member", "member").await),
-        (Least::Admin, world.a.user("project-admin", "admin").await),
-    ];
-    let (nobody, foreign) = (world.a.nobody(), world.a.stranger("other").await);
+    let callers = callers(&world).await;
+    let foreign = Caller::of(world.a.stranger("other").await).await;
     for (method, path, least) in routes() {
         let line = format!("{method} {path}");
-        assert_eq!(call(&nobody, &project, &method, &path).await, 401, "nobody: {line}");
-        for (role, client) in &callers {
-            let status = call(client, &project, &method, &path).await;
-            let may_pass = *role >= least;
-            assert_eq!(status != 403, may_pass, "{role:?}: {line} answered {status}");
-            assert!(status < 500 && status != 401, "{role:?}: {line} answered {status}");
+        for (who, stray) in &strays {
+            assert_eq!(stray.call(&project, &method, &path).await, 401, "{who}: {line}");
         }
-        if path.starts_with("/v1/") {
-            assert_eq!(call(&foreign, &project, &method, &path).await, 403, "another project: {line}");
-            assert_eq!(call(&operator, &project, &method, &path).await, 403, "an unscoped operator: {line}");
+        for (kind, caller) in &callers {
+            let status = caller.call(&project, &method, &path).await;
+            assert_eq!(status != 403, opens(*kind, least), "{kind:?}: {line} answered {status}");
+            assert!(status < 500 && status != 401, "{kind:?}: {line} answered {status}");
         }
-        if least == Least::Operator {
-            let status = call(&operator, &project, &method, &path).await;
-            assert!(![401, 403].contains(&status) && status < 500, "the operator: {line} answered {status}");
+        let status = foreign.call(&project, &method, &path).await;
+        let is_shut = path.contains("{p}") || !opens(Kind::Admin, least);
+        assert_eq!(status == 403, is_shut, "an admin of another project: {line} answered {status}");
+    }
+    for (method, path) in open_routes() {
+        for (who, stray) in &strays {
+            let status = stray.call(&project, &method, &path).await;
+            let is_login = path.ends_with("/tokens");
+            assert_eq!(status == 401, is_login, "{who}: {method} {path} answered {status}");
         }
     }
 }

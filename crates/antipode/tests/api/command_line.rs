@@ -9,7 +9,7 @@ use antipode::http::{Limits, Site, router};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use vault::seams::SeededEntropy;
+use vault::seams::{Clock, SeededEntropy};
 
 use crate::support::{DISK_BYTES, NOBODY, PASSWORD, World, write_disk};
 
@@ -47,13 +47,17 @@ impl Shell {
     }
 
     async fn run_as(&self, user: &str, password: &str, line: &str) -> Output {
+        let who = [("OS_USERNAME", user), ("OS_PASSWORD", password), ("OS_PROJECT_NAME", "eu-a")];
+        self.run_with(&who, line).await
+    }
+
+    /// Runs one command with these variables.
+    async fn run_with(&self, variables: &[(&str, &str)], line: &str) -> Output {
         let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_antipode"))
             .args(line.split_whitespace())
             .env_clear()
             .env("OS_AUTH_URL", &self.url)
-            .env("OS_USERNAME", user)
-            .env("OS_PASSWORD", password)
-            .env("OS_PROJECT_NAME", "eu-a")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -172,4 +176,100 @@ async fn deletion_ends_in_not_found(shell: &Shell) {
     assert_eq!(deleted.status.code(), Some(0), "{}", text(&deleted.stderr));
     shell.ends(&format!("checkpoint show {id}"), 4, &id).await;
     shell.ends("item show db1@latest", 4, "db1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_log_in_by_any_of_the_usual_variables() {
+    let shell = Shell::open().await;
+    let world = &shell.world;
+    // Signatures carry the date of this machine, which the region must believe.
+    let now_ms = antipode::world::SystemClock.now_ms();
+    world.clock.advance_seconds((now_ms - world.clock.now_ms()) / 1000);
+    let admin = world.a.admin.relog("admin", Some("eu-a")).await;
+    let works = async |variables: &[(&str, &str)], line: &str| {
+        let output = shell.run_with(variables, line).await;
+        assert_eq!(output.status.code(), Some(0), "{variables:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    works(&[("OS_TOKEN", admin.token.as_deref().unwrap()), ("OS_PROJECT_NAME", "eu-a")], "policy list").await;
+
+    let users = admin.get("/identity/v3/users?name=admin").await;
+    let path = format!("/identity/v3/users/{}/application_credentials", users.texts("users", "id")[0]);
+    let made = admin.post(&path, &serde_json::json!({ "application_credential": { "name": "ci" } })).await;
+    let (id, secret) = (made.text("application_credential.id"), made.text("application_credential.secret"));
+    let by_id = [
+        ("OS_AUTH_TYPE", "v3applicationcredential"),
+        ("OS_APPLICATION_CREDENTIAL_ID", id.as_str()),
+        ("OS_APPLICATION_CREDENTIAL_SECRET", secret.as_str()),
+    ];
+    works(&by_id, "policy list").await;
+    let by_name = [
+        ("OS_APPLICATION_CREDENTIAL_NAME", "ci"),
+        ("OS_USERNAME", "admin"),
+        ("OS_APPLICATION_CREDENTIAL_SECRET", secret.as_str()),
+    ];
+    works(&by_name, "policy list").await;
+    let wrong =
+        shell.run_with(&[by_id[0], by_id[1], ("OS_APPLICATION_CREDENTIAL_SECRET", "x")], "policy list").await;
+    assert_eq!(wrong.status.code(), Some(5), "{}", text(&wrong.stderr));
+
+    let key = shell.json("credential create --description ci").await;
+    let (access, secret) = (key["id"].as_str().unwrap(), key["secret"].as_str().unwrap());
+    let signs = [("OS_ACCESS_KEY", access), ("OS_SECRET_KEY", secret)];
+    works(&signs, "policy list").await;
+    write_disk(&world.a.disk("db1"), DISK_BYTES, 3);
+    shell.json(&format!("server add db1 --id i-1 --volume root={}", world.a.disk("db1").display())).await;
+    works(&signs, "policy create nightly --server db1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=30 --keep-last 3")
+        .await;
+    assert!(works(&signs, "policy list").await.contains("nightly"));
+    assert!(works(&signs, "credential list").await.contains(access));
+    assert_eq!(shell.json(&format!("credential show {access}")).await["description"], "ci");
+    works(
+        &[("OS_USERNAME", "admin"), ("OS_PASSWORD", PASSWORD), ("OS_PROJECT_NAME", "eu-a")],
+        &format!("credential delete {access}"),
+    )
+    .await;
+    let gone = shell.run_with(&signs, "policy list").await;
+    assert_eq!(gone.status.code(), Some(5), "{}", text(&gone.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_and_projects_are_administered_from_a_shell() {
+    let shell = Shell::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, password: &str| {
+        std::fs::write(folder.path().join(name), format!("{password}\n")).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let first = file("first", "first good password");
+    let user = shell.json(&format!("user create anna --new-password-file {first} --description staff")).await;
+    assert_eq!((&user["name"], &user["description"]), (&Value::from("anna"), &Value::from("staff")));
+    let project = shell.json("project create shop --description sells").await;
+    assert_eq!(project["description"], "sells");
+    shell.run("user assign anna member --in shop").await;
+    let shop = |password: &'static str| {
+        [("OS_USERNAME", "anna"), ("OS_PASSWORD", password), ("OS_PROJECT_NAME", "shop")]
+    };
+    let log_in = async |password| shell.run_with(&shop(password), "policy list").await.status.code();
+    assert_eq!(log_in("first good password").await, Some(0));
+    let second = file("second", "second good password");
+    shell.json(&format!("user set anna --new-password-file {second} --name anna")).await;
+    assert_eq!(
+        (log_in("first good password").await, log_in("second good password").await),
+        (Some(5), Some(0))
+    );
+    assert_eq!(shell.json("user set anna --disable").await["enabled"], false);
+    assert_eq!(log_in("second good password").await, Some(5));
+    assert_eq!(shell.json("user set anna --enable").await["enabled"], true);
+    assert_eq!(shell.json("project set shop --disable").await["enabled"], false);
+    assert_eq!(log_in("second good password").await, Some(5));
+    assert_eq!(shell.json("project set shop --enable --name store").await["name"], "store");
+    assert_eq!(shell.json("project show store").await["id"], project["id"]);
+    assert_eq!(shell.json("user show anna").await["id"], user["id"]);
+    assert_eq!(shell.run("user unassign anna member --in store").await.status.code(), Some(0));
+    shell.ends("user unassign anna member --in store", 4, "role assignment").await;
+    assert_eq!(shell.run("user delete anna").await.status.code(), Some(0));
+    assert_eq!(shell.run("project delete store").await.status.code(), Some(0));
+    shell.ends("project show store", 4, "store").await;
+    shell.ends("user delete admin", 6, "operator").await;
 }

@@ -57,14 +57,17 @@ async fn a_login_of_the_wrong_shape_names_its_field() {
     for (pointer, value, named) in [
         ("/auth", json!([]), "auth: must be an object"),
         ("/auth/identity", json!("x"), "auth.identity: must be an object"),
-        ("/auth/identity/methods", json!([]), "auth.identity.methods: must hold password or token"),
-        ("/auth/identity/methods", json!(["totp"]), "auth.identity.methods: must hold password or token"),
+        ("/auth/identity/methods", json!([]), "auth.identity.methods: must hold one of"),
+        ("/auth/identity/methods", json!(["totp"]), "auth.identity.methods: must hold one of"),
+        ("/auth/identity/methods", json!(["password", "token"]), "auth.identity.methods: must hold one of"),
+        ("/auth/identity/methods", json!([7]), "auth.identity.methods[0]: must be a string"),
+        ("/auth/scope", json!({ "domain": { "id": "default" } }), "auth.scope.domain: tokens are for"),
         ("/auth/identity/methods", json!("password"), "auth.identity.methods: must be a list"),
         ("/auth/identity/password", json!(null), "auth.identity.password: is missing"),
         ("/auth/identity/password/user/name", json!(7), "auth.identity.password.user.name: must be a string"),
         ("/auth/identity/password/user/password", json!(null), "user.password: is missing"),
         ("/auth/scope", json!("everything"), "auth.scope: must be an object"),
-        ("/auth/scope", json!({ "system": { "all": true } }), "auth.scope.project: is missing"),
+        ("/auth/scope", json!({ "system": { "all": true } }), "auth.scope.system: tokens are for a project"),
     ] {
         let mut body = good.clone();
         *body.pointer_mut(pointer).unwrap() = value;

@@ -18,6 +18,7 @@ use antipode::http::{self, Limits, Site};
 use axum::Router;
 use axum::http::Method;
 use catalog::{Catalog, JobKind};
+use control::lost_keys::{KeyTroubles, LostKey};
 use control::peers::messages::{Asking, LinkError, PeerAddress, PeerLinks, PeerRequest, Refusal};
 use control::policies::PolicyLimits;
 use control::region::{FirstUser, KeyFiles, ensure_row};
@@ -26,6 +27,7 @@ use control::{Control, Parts};
 use model::ids::RegionName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vault::kek::Kek;
 use vault::recovery::RecoverySeed;
 use vault::seams::{Clock, SeededEntropy};
 use vault::store::{LocalStore, Medium, MediumCall};
@@ -163,6 +165,15 @@ pub(crate) struct Region {
     pub(crate) syncs: Arc<Syncs>,
     router: Router,
     folder: TempDir,
+    life: Life,
+}
+
+/// Which start of a region this is, and without which keys.
+struct Life {
+    seed: u64,
+    number: u64,
+    troubles: KeyTroubles,
+    policy_limits: PolicyLimits,
 }
 
 impl Region {
@@ -173,13 +184,47 @@ impl Region {
         clock: &Arc<TickingClock>,
         policy_limits: PolicyLimits,
     ) -> Region {
-        let folder = tempfile::tempdir().unwrap();
+        let life = Life { seed, number: 0, troubles: KeyTroubles::default(), policy_limits };
+        Region::open(tempfile::tempdir().unwrap(), name, life, links, clock).await
+    }
+
+    /// The same region after its process ended, with the keys that lie in its folder, or without some.
+    pub(crate) async fn restart(
+        self,
+        world: (&Arc<Links>, &Arc<TickingClock>),
+        troubles: KeyTroubles,
+    ) -> Region {
+        let Region { name, folder, life, .. } = self;
+        let life = Life { number: life.number + 1, troubles, ..life };
+        Region::open(folder, &name, life, world.0, world.1).await
+    }
+
+    /// Its keys and its store, for what an operator does to them while nobody serves it.
+    pub(crate) fn keys_and_store(&self) -> (KeyFiles, LocalStore) {
+        let store = LocalStore::open(&self.store_dir()).unwrap();
+        (KeyFiles::new(&self.folder.path().join("keys")), store)
+    }
+
+    /// Where its store lies.
+    pub(crate) fn store_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("store")
+    }
+
+    async fn open(
+        folder: TempDir,
+        name: &str,
+        life: Life,
+        links: &Arc<Links>,
+        clock: &Arc<TickingClock>,
+    ) -> Region {
         let place = |part: &str| {
             let path = folder.path().join(part);
             std::fs::create_dir_all(&path).unwrap();
             path
         };
-        let entropy = Arc::new(SeededEntropy::new(seed));
+        let seed = life.seed;
+        // Each life has chance of its own, or it would make the ids of the life before once more.
+        let entropy = Arc::new(SeededEntropy::new(seed + 1000 * life.number));
         let region: RegionName = name.parse().unwrap();
         let syncs = Arc::new(Syncs::default());
         let store = Arc::new(LocalStore::open_over(&place("store"), syncs.clone()).unwrap());
@@ -198,7 +243,11 @@ impl Region {
             catalog,
             store,
             identity: Arc::new(keys.identity),
-            kek: Arc::new(keys.kek),
+            kek: Arc::new(if life.troubles.lacks(LostKey::Kek) {
+                Kek::lost(entropy.as_ref())
+            } else {
+                keys.kek
+            }),
             recovery_key: RecoverySeed::generate(entropy.as_ref()).receiving_key().public(),
             incarnation,
             clock: clock.clone(),
@@ -210,9 +259,9 @@ impl Region {
             index_dir: place("index"),
             vault_settings: VaultSettings { threads: 1, ..VaultSettings::default() },
             collection: control::collection::CollectionRules::default(),
-            policy_limits,
+            policy_limits: life.policy_limits,
         };
-        let control = Control::open(parts).await.unwrap();
+        let control = Control::open_without(parts, life.troubles.clone()).await.unwrap();
         let first = FirstUser { name: "admin".into(), password: PASSWORD.into() };
         control.ensure_first_user(first).await.unwrap();
         links.regions.lock().unwrap().insert(region, control.clone());
@@ -223,7 +272,7 @@ impl Region {
         };
         let router = http::router(control.clone(), site);
         let admin = Client::log_in(&router, "admin", Some(name)).await;
-        Region { name: name.to_owned(), control, admin, syncs, router, folder }
+        Region { name: name.to_owned(), control, admin, syncs, router, folder, life }
     }
 
     /// A caller without a token.

@@ -1,28 +1,48 @@
 //! The region's row, projects, users, roles and tokens.
 
-use catalog::{CatalogError, Conflict, NewRegion, NewToken};
+use catalog::{CatalogError, Conflict, Grounds, NewRegion, NewToken};
 use model::identity::{Project, Role, User};
 use model::ids::UserId;
 
 use super::world::{World, at, bytes, other_project, project};
 
-fn region() -> NewRegion {
+pub(super) fn region() -> NewRegion {
     NewRegion { name: "region-a".parse().unwrap(), region_id: [1; 16], incarnation: [2; 16] }
 }
 
-fn a_project(enabled: bool) -> Project {
-    Project { id: project(), name: "alpha".to_owned(), enabled, created_at: at(0) }
+pub(super) fn a_project(enabled: bool) -> Project {
+    Project {
+        id: project(),
+        name: "alpha".to_owned(),
+        description: String::new(),
+        enabled,
+        created_at: at(0),
+    }
 }
 
-fn a_user(n: u8, enabled: bool) -> User {
-    User { id: UserId::from_bytes(bytes(n)), name: format!("user {n}"), enabled, created_at: at(0) }
+pub(super) fn a_user(n: u8, enabled: bool) -> User {
+    User {
+        id: UserId::from_bytes(bytes(n)),
+        name: format!("user {n}"),
+        description: String::new(),
+        email: String::new(),
+        default_project: None,
+        enabled,
+        created_at: at(0),
+    }
 }
 
-fn a_token(n: u8) -> NewToken {
+pub(super) fn by_password() -> Grounds {
+    Grounds::PasswordHash("hash".to_owned())
+}
+
+pub(super) fn a_token(n: u8) -> NewToken {
     NewToken {
         token_hash: [n; 32],
         user_id: UserId::from_bytes(bytes(1)),
         project_id: Some(project()),
+        application_credential_id: None,
+        by_token: false,
         issued_at: at(0),
         expires_at: at(100),
     }
@@ -96,8 +116,8 @@ pub(crate) async fn names_and_ids_are_taken_once(world: &World) {
     ));
     assert_eq!(catalog.user_by_name("user 1").await.unwrap(), (a_user(1, true), "hash".to_owned()));
     assert_eq!(catalog.project_by_name("alpha").await.unwrap(), a_project(true));
-    assert_eq!(catalog.projects().await.unwrap(), [a_project(true)]);
-    assert_eq!(catalog.users().await.unwrap(), [a_user(1, true)]);
+    assert_eq!(catalog.projects(None).await.unwrap(), [a_project(true)]);
+    assert_eq!(catalog.users(None).await.unwrap(), [a_user(1, true)]);
     assert!(matches!(catalog.user_by_name("USER 1").await, Err(CatalogError::NotFound { .. })));
     assert!(matches!(catalog.project(&other_project()).await, Err(CatalogError::NotFound { .. })));
 }
@@ -107,7 +127,7 @@ pub(crate) async fn a_token_opens_only_what_is_enabled(world: &World) {
     catalog.create_project(&a_project(true)).await.unwrap();
     catalog.create_user(&a_user(1, true), "hash").await.unwrap();
     catalog.assign_role(a_user(1, true).id, Some(&project()), Role::Member).await.unwrap();
-    catalog.insert_token(&a_token(7)).await.unwrap();
+    catalog.insert_token(&a_token(7), &by_password()).await.unwrap();
     let scope = catalog.token([7; 32], at(99)).await.unwrap().unwrap();
     assert_eq!((scope.user.id, scope.roles), (a_user(1, true).id, vec![Role::Member]));
     assert_eq!(scope.project, Some(a_project(true)));
@@ -124,7 +144,7 @@ pub(crate) async fn a_token_opens_only_what_is_enabled(world: &World) {
     assert!(catalog.revoke_token([7; 32]).await.unwrap());
     assert!(!catalog.revoke_token([7; 32]).await.unwrap());
     assert_eq!(catalog.token([7; 32], at(1)).await.unwrap(), None);
-    catalog.insert_token(&a_token(9)).await.unwrap();
+    catalog.insert_token(&a_token(9), &by_password()).await.unwrap();
     assert_eq!(catalog.purge_expired_tokens(at(99)).await.unwrap(), 0);
     assert_eq!(catalog.purge_expired_tokens(at(100)).await.unwrap(), 1);
 }

@@ -4,6 +4,7 @@ pub(crate) mod adoption;
 pub(crate) mod checkpoints;
 pub(crate) mod collection;
 pub(crate) mod corruption;
+pub(crate) mod credentials;
 pub(crate) mod deletion;
 pub(crate) mod identity;
 pub(crate) mod jobs;

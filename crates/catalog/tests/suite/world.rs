@@ -24,7 +24,8 @@ pub(crate) struct World {
     pub(crate) catalog: Catalog,
     /// The same database without the catalog, for damage.
     pub(crate) raw: AnyPool,
-    _folder: Option<tempfile::TempDir>,
+    /// Where SQLite has its file; PostgreSQL has none of ours.
+    folder: Option<tempfile::TempDir>,
 }
 
 pub(crate) const INCARNATION: [u8; 16] = [0x11; 16];
@@ -42,7 +43,12 @@ impl World {
     pub(crate) async fn open(url: &str, folder: Option<tempfile::TempDir>) -> World {
         let catalog = Catalog::open(url).await.unwrap();
         let raw = AnyPool::connect(url).await.unwrap();
-        World { catalog, raw, _folder: folder }
+        World { catalog, raw, folder }
+    }
+
+    /// Whether PostgreSQL is under test, for the few statements whose literals differ.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.folder.is_none()
     }
 
     /// Writes a policy over these servers of the project.

@@ -12,7 +12,7 @@ use vault::pairing::{Invitation, is_code, pairing_code, secret_hash};
 
 use super::Peer;
 use super::messages::{LinkError, PairRequest, PeerAddress, PeerReply, PeerRequest, Refusal};
-use crate::access::Caller;
+use crate::access::{Action, Caller};
 use crate::error::{Error, Kind, Reason};
 use crate::{Control, blocking};
 
@@ -127,7 +127,7 @@ impl Control {
 
     /// All peers, confirmed or not.
     pub fn all_peers(&self, caller: &Caller) -> Result<Vec<Peer>, Error> {
-        caller.must_operate()?;
+        caller.may_in_region(Action::Watch)?;
         Ok(self.peers().all())
     }
 

@@ -26,7 +26,7 @@ use vault::ids::RegionId;
 use vault::rebuild::{BareStore, Believed, FoundVault, LeftOut, Lives};
 use vault::state::{IncarnationRecord, StateRecord};
 
-use crate::access::Caller;
+use crate::access::{Action, Caller};
 use crate::error::Error;
 use crate::peers::Peer;
 use crate::state::json::BadDocument;
@@ -153,9 +153,9 @@ impl Control {
         Ok(())
     }
 
-    /// What this region is and what stops it, for its operator.
+    /// What this region is and what stops it, for those who watch it.
     pub async fn region_state(&self, caller: &Caller) -> Result<catalog::Region, Error> {
-        caller.must_operate()?;
+        caller.may_in_region(Action::Watch)?;
         let region = self.catalog().region().await?;
         region.ok_or_else(|| Error::internal("to read the region", "its row is missing"))
     }
@@ -330,7 +330,8 @@ impl Control {
                 continue;
             }
             let name = id.to_string();
-            let project = Project { id, name, enabled: true, created_at: self.now() };
+            let description = String::new();
+            let project = Project { id, name, description, enabled: true, created_at: self.now() };
             let what = format!("project {}", project.id);
             if kept(self.catalog().rebuild_project(&project).await, &what, &mut rebuilt.notes)? {
                 rebuilt.project_count += 1;

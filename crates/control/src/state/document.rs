@@ -43,7 +43,11 @@ pub(super) fn of_grant(grant: &Grant) -> String {
 
 /// Everything of a project besides the fields of its record.
 pub(super) fn of_project(project: &Project) -> String {
-    Object::new().raw("created_at", project.created_at.micros()).end()
+    let object = Object::new().raw("created_at", project.created_at.micros());
+    match project.description.as_str() {
+        "" => object.end(),
+        description => object.text("description", description).end(),
+    }
 }
 
 /// What the catalog knows of a backup and its manifest has no field for; it travels in the description.

@@ -48,6 +48,7 @@ pub(crate) fn project_of(record: &ProjectRecord) -> Result<Project, BadDocument>
     Ok(Project {
         id: parsed("id", &record.project_id)?,
         name: record.name.clone(),
+        description: document.optional_text("description")?.unwrap_or_default().to_owned(),
         enabled: record.is_enabled,
         created_at: moment(&document, "created_at")?,
     })

@@ -81,7 +81,7 @@ async fn read_promised(catalog: &Catalog, side: Side, project: &model::ids::Proj
     }
     vaults.sort_by_key(|(vault, _)| vault.id);
     Promised {
-        projects: catalog.projects().await.unwrap(),
+        projects: catalog.projects(None).await.unwrap(),
         servers: catalog.all_servers().await.unwrap(),
         policies: catalog.all_policies().await.unwrap(),
         deleted_policies: deleted_policies
@@ -196,7 +196,7 @@ fn check_powerless(world: &mut World, side: Side) {
     assert!(peers.iter().all(|peer| !peer.is_confirmed), "{peers:?}");
     let grants = world.runtime.block_on(region.catalog.grants(&project)).unwrap();
     assert!(grants.iter().all(|grant| grant.revoked_at.is_some()), "{grants:?}");
-    assert_eq!(world.runtime.block_on(region.catalog.users()).unwrap().len(), 1);
+    assert_eq!(world.runtime.block_on(region.catalog.users(None)).unwrap().len(), 1);
     let wrong = world.run(side, "unfreezes another region", async |control| {
         control.lift_freeze(&caller, region_name(side.other()).as_str()).await
     });

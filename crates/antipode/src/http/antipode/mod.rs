@@ -2,6 +2,7 @@
 //! inherited bodies have no room for. Same error body; the status follows the kind of the error.
 
 pub(crate) mod backups;
+pub(crate) mod credentials;
 pub(crate) mod grants;
 pub(crate) mod policies;
 pub(crate) mod progress;

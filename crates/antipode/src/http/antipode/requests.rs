@@ -181,3 +181,16 @@ struct QuotaLimits {
     #[schema(minimum = -1, maximum = 8_589_934_591_i64)]
     backup_capacity: Option<i64>,
 }
+
+/// The body of `createAccessKey`.
+#[derive(ToSchema)]
+pub(crate) struct AccessKeyRequest {
+    credential: NewAccessKeyBody,
+}
+
+#[derive(ToSchema)]
+struct NewAccessKeyBody {
+    /// What it is for.
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    description: Option<String>,
+}

@@ -4,7 +4,7 @@
 
 use utoipa::ToSchema;
 
-use crate::http::openapi::schema::ForeignId;
+use crate::http::openapi::schema::{ForeignId, MomentGiven, RoleWord};
 
 /// The body of `logIn`.
 #[derive(ToSchema)]
@@ -33,6 +33,7 @@ struct IdentityMethods {
     methods: Vec<LogInMethod>,
     password: Option<PasswordMethod>,
     token: Option<TokenMethod>,
+    application_credential: Option<ApplicationCredentialMethod>,
 }
 
 #[derive(ToSchema)]
@@ -40,6 +41,7 @@ struct IdentityMethods {
 enum LogInMethod {
     Password,
     Token,
+    ApplicationCredential,
 }
 
 #[derive(ToSchema)]
@@ -66,6 +68,28 @@ struct DomainRequest {
     id: Option<String>,
     #[schema(pattern = r"^[^\u0000]*$")]
     name: Option<String>,
+}
+
+/// By `id`, or by `name` and its user.
+#[derive(ToSchema)]
+struct ApplicationCredentialMethod {
+    #[schema(pattern = r"^[^\u0000]*$")]
+    id: Option<String>,
+    #[schema(pattern = r"^[^\u0000]*$")]
+    name: Option<String>,
+    user: Option<UserOfCredential>,
+    #[schema(pattern = r"^[^\u0000]*$")]
+    secret: String,
+}
+
+/// By `id`, or by `name` and domain.
+#[derive(ToSchema)]
+struct UserOfCredential {
+    #[schema(pattern = r"^[^\u0000]*$")]
+    id: Option<String>,
+    #[schema(pattern = r"^[^\u0000]*$")]
+    name: Option<String>,
+    domain: Option<DomainRequest>,
 }
 
 #[derive(ToSchema)]
@@ -103,6 +127,25 @@ struct NewProjectBody {
     /// Unique in the region.
     #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
     name: String,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    description: Option<String>,
+    enabled: Option<bool>,
+}
+
+/// The body of `updateProject`.
+#[derive(ToSchema)]
+pub(crate) struct ProjectChangeRequest {
+    project: ChangedProjectBody,
+}
+
+/// What is left out stays.
+#[derive(ToSchema)]
+struct ChangedProjectBody {
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
+    name: Option<String>,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    description: Option<String>,
+    enabled: Option<bool>,
 }
 
 /// The body of `createUser`.
@@ -119,4 +162,79 @@ struct NewUserBody {
     /// 8 to 128 bytes.
     #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
     password: String,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    description: Option<String>,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    email: Option<String>,
+    /// The project of a log-in that names none.
+    default_project_id: Option<ForeignId>,
+    enabled: Option<bool>,
+}
+
+/// The body of `updateUser`.
+#[derive(ToSchema)]
+pub(crate) struct UserChangeRequest {
+    user: ChangedUserBody,
+}
+
+/// What is left out stays.
+#[derive(ToSchema)]
+struct ChangedUserBody {
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
+    name: Option<String>,
+    /// 8 to 128 bytes.
+    #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
+    password: Option<String>,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    description: Option<String>,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    email: Option<String>,
+    /// The project of a log-in that names none.
+    default_project_id: Option<ForeignId>,
+    enabled: Option<bool>,
+}
+
+/// The body of `changePassword`.
+#[derive(ToSchema)]
+pub(crate) struct PasswordRequest {
+    user: PasswordBody,
+}
+
+#[derive(ToSchema)]
+struct PasswordBody {
+    #[schema(pattern = r"^[^\u0000]*$")]
+    original_password: String,
+    /// 8 to 128 bytes.
+    #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
+    password: String,
+}
+
+/// The body of `createAppCredential`.
+#[derive(ToSchema)]
+pub(crate) struct ApplicationCredentialRequest {
+    application_credential: NewApplicationCredentialBody,
+}
+
+#[derive(ToSchema)]
+struct NewApplicationCredentialBody {
+    /// Unique among the user's.
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
+    name: String,
+    #[schema(pattern = r"^[^\u0000]{0,255}$")]
+    description: Option<String>,
+    /// 8 to 128 bytes; one is made when left out.
+    #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
+    secret: Option<String>,
+    /// All that the token has in its project when left out or empty.
+    roles: Option<Vec<RoleOfCredential>>,
+    expires_at: Option<MomentGiven>,
+    /// Whether its tokens may make and delete credentials.
+    unrestricted: Option<bool>,
+}
+
+/// By `id` or by `name`, which are the same.
+#[derive(ToSchema)]
+struct RoleOfCredential {
+    id: Option<RoleWord>,
+    name: Option<RoleWord>,
 }

@@ -47,6 +47,7 @@ const TAGS: [(&str, &str); 11] = [
     ("grants", "Which projects of other regions may bring replicas into a project."),
     ("regions", "This region and those it is paired with. For the operator."),
     ("identity", "Logging in, projects, users and roles: a subset of Keystone v3."),
+    ("credentials", "Access keys, with which programs sign requests instead of carrying a token."),
     ("service", "What load balancers, clients and people ask first. Needs no token."),
 ];
 
@@ -89,6 +90,12 @@ impl Routes {
         let handlers = described.2.clone();
         self = self.at(path, described);
         self.router = self.router.route(&format!("{path}/"), handlers);
+        self
+    }
+
+    /// Another address of what is described already.
+    pub(super) fn also_at(mut self, path: &str, described: UtoipaMethodRouter<Api>) -> Routes {
+        self.router = self.router.route(path, described.2);
         self
     }
 

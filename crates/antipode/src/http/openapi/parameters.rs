@@ -30,10 +30,15 @@ fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
         "operation_log_id" => (Id::schema(), "The operation log."),
         "grant_id" => (Id::schema(), "The grant."),
         "vault_id" => (VaultIdText::schema(), "The vault."),
-        "region_name" => (RegionText::schema(), "The region that accepted our invitation."),
+        "region_name" => (RegionText::schema(), "The region."),
         "key" => (TagKey::schema(), "The key of the tag."),
         "user_id" => (Id::schema(), "The user."),
         "role" => (RoleWord::schema(), "The role."),
+        "domain_id" => (ForeignId::schema(), "The domain; there is `default` only."),
+        "service_id" => (ForeignId::schema(), "The service."),
+        "endpoint_id" => (ForeignId::schema(), "The endpoint."),
+        "application_credential_id" => (Id::schema(), "The application credential."),
+        "access_key_id" => (ForeignId::schema(), "The access key."),
         _ => return None,
     })
 }
@@ -268,6 +273,78 @@ pub(crate) struct MarkerQuery {
     /// The id of the last row of the page before.
     #[param(required = false)]
     marker: Id,
+}
+
+/// Which project or user to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct IdentityFilters {
+    /// Exactly this name.
+    #[param(required = false)]
+    name: String,
+    /// Those that may be used, or those that may not.
+    #[param(required = false)]
+    enabled: bool,
+    /// Of this domain; there is `default` only.
+    #[param(required = false)]
+    domain_id: String,
+}
+
+/// Which of a list by its name.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct NameFilter {
+    /// Exactly this name.
+    #[param(required = false)]
+    name: String,
+}
+
+/// Which services to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ServiceFilters {
+    /// Exactly this name.
+    #[param(required = false)]
+    name: String,
+    /// Exactly this type.
+    #[param(required = false, rename = "type")]
+    service_type: String,
+}
+
+/// Which endpoints to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EndpointFilters {
+    /// Of this service.
+    #[param(required = false)]
+    service_id: String,
+    /// Of this interface; there is `public` only.
+    #[param(required = false)]
+    interface: String,
+    /// In this region.
+    #[param(required = false)]
+    region_id: String,
+}
+
+/// Which role assignments to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AssignmentFilters {
+    /// Of this user; one's own needs no role.
+    #[param(required = false, rename = "user.id")]
+    user_id: Id,
+    /// In this project.
+    #[param(required = false, rename = "scope.project.id")]
+    scope_project_id: ForeignId,
+    /// In the region itself, whatever the value.
+    #[param(required = false, rename = "scope.system")]
+    scope_system: String,
+    /// Of this role.
+    #[param(required = false, rename = "role.id")]
+    role_id: RoleWord,
+    /// With names beside the ids; `0` for without.
+    #[param(required = false)]
+    include_names: String,
 }
 
 /// The token that an operation is about.

@@ -73,8 +73,8 @@ schemas! {
     /// Whether the destination can open what it receives (`restorable`), or only check, keep and expire it (`sealed`).
     ModeWord = text_of([Mode::Restorable, Mode::Sealed].map(Mode::word));
     /// `reader` may read, `member` may order backups, replications and restores and change policies, `admin` may do
-    /// everything inside the project, `operator` may run the region and holds the role outside any project.
-    RoleWord = text_of([Role::Reader, Role::Member, Role::Admin, Role::Operator].map(Role::word));
+    /// everything inside the project, `service` may read in every project, `operator` may run the region; both are held outside any project.
+    RoleWord = text_of(Role::ALL.map(Role::word));
     /// The key of a tag: 1 to 36 letters, digits, `-` and `_`; spaces around it are cut off.
     TagKey = text(r"^[A-Za-z0-9_\-]{1,36}$").examples(["department"]);
     /// The value of a tag: at most 43 of the same.
