@@ -9,13 +9,12 @@
 #   make bench        Antipode and its peers on the same disks, five rounds: bench/README.md
 #   make bench-generations  generation 1,000 against generation 2
 #   make bench-index  MILLIONS=100  an index of that many million chunks: memory, disk, look-ups
-#   make bench-api    lists, counts, pages and replication orders over 100,000 backups: bench/README.md
-#   make bench-clients  honest calls beside broken, idle and greedy clients
 #   make bench-cut    the sweep of how disks are cut: docs/rfd/0002
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
 #   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
 #   make hostile-long CASES=100000   damaged stores: nothing unnoticed, nothing restored wrong
 #   make fuzz-long    EXECUTIONS=1000000   every parser, so many inputs each
+#   make schemathesis-long SECONDS=1800   the API under bodies and parameters made from its own document
 #   make sim-long     SEEDS=20000 FIRST_SEED=1   simulated worlds
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -25,6 +24,7 @@ FIRST_SEED ?= 1
 CASES ?= 100000
 EXECUTIONS ?= 1000000
 MILLIONS ?= 100
+SECONDS ?= 1800
 # More arguments for `antipode demo` and for the bench scripts.
 DEMO_ARGS ?=
 BENCH_DIR ?= $(TARGET)/bench
@@ -34,7 +34,7 @@ export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 export ANTIPODE_KEYSTONE_PYTHON := $(TARGET)/keystone/bin/python
 
-.PHONY: demo test lint fmt bench bench-peers bench-generations bench-index bench-api bench-clients bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench bench-peers bench-generations bench-index bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long schemathesis-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -75,18 +75,6 @@ bench-index: prepare-build
 	rm -rf $(BENCH_DIR)/index
 	cargo run --locked --release --package vault --example index_fill -- $(BENCH_DIR)/index $(MILLIONS)
 
-bench-api: prepare-build
-	cargo build --locked --release --package antipode --bin antipode
-	cargo build --locked --release --package catalog --example fill
-	@mkdir -p $(BENCH_DIR)/work
-	bench/api.py --antipode $(TARGET)/release/antipode --fill $(TARGET)/release/examples/fill \
-		--work $(BENCH_DIR)/work $(BENCH_ARGS)
-
-bench-clients: prepare-build
-	cargo build --locked --release --package antipode --bin antipode
-	@mkdir -p $(BENCH_DIR)/work
-	bench/clients.py --antipode $(TARGET)/release/antipode --work $(BENCH_DIR)/work $(BENCH_ARGS)
-
 bench-cut: prepare-test
 	@mkdir -p $(BENCH_DIR)
 	bench/sweep.sh $(BENCH_DIR)/sweep
@@ -99,6 +87,9 @@ power-cuts: prepare-test
 
 sim-long: prepare-test
 	@ANTIPODE_SIMULATION_SEEDS=$(SEEDS) ANTIPODE_SIMULATION_FIRST_SEED=$(FIRST_SEED) python3 tools/suites.py sim-long
+
+schemathesis-long: prepare-test
+	@ANTIPODE_SCHEMATHESIS_SECONDS=$(SECONDS) python3 tools/suites.py schemathesis-long
 
 hostile-long: prepare-build
 	ANTIPODE_HOSTILE_CASES=$(CASES) ANTIPODE_HOSTILE_FIRST_SEED=$(FIRST_SEED) \

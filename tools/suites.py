@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the suites of `make test`, or one of the long runs, each under a budget in minutes.
 
-    tools/suites.py test | lint | kill-rounds | power-cuts | sim-long
+    tools/suites.py test | lint | kill-rounds | power-cuts | sim-long | schemathesis-long
 
 Suites run one after the other; all of them run even when one fails, except after a failed build. A suite that is over
 its budget is killed and has failed. The output of each goes through as it comes; at the end stand a table (budget, time
@@ -125,6 +125,8 @@ def suites_of(purpose):
         return [Suite("power cuts, long", 240, running(POWER_CUTS, "long"), program=POWER_CUTS)]
     if purpose == "sim-long":
         return [Suite("simulation, long", 600, running(SIMULATION, "long"), program=SIMULATION)]
+    if purpose == "schemathesis-long":
+        return [Suite("schemathesis, long", 240, [*running(CLIENTS, "long"), "schemathesis"], program=CLIENTS)]
     if purpose != "test":
         sys.exit(__doc__)
     return [

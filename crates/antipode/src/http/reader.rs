@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
+/// The largest whole number, either way: up to here every reader and writer of JSON keeps numbers exactly.
+const INTEGER_MAX: u64 = 1 << 53;
+
 /// What every reading function answers.
 pub(crate) type Reading<T> = Result<T, ApiError>;
 
@@ -121,9 +124,12 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A whole number.
+    /// A whole number. JSON has one kind of number, so `1.0` is one as well.
     pub(crate) fn integer(&self) -> Reading<i64> {
-        self.value()?.as_i64().ok_or_else(|| self.refused("must be a whole number"))
+        let number = self.value()?;
+        let whole = number.as_i64().or_else(|| number.as_f64().and_then(whole_number));
+        let exact = whole.filter(|number| number.unsigned_abs() <= INTEGER_MAX);
+        exact.ok_or_else(|| self.refused("must be a whole number"))
     }
 
     /// A whole number that clients also send as a text, such as `"20"`.
@@ -172,6 +178,12 @@ impl<'a> Field<'a> {
     }
 }
 
+/// A number without a fraction.
+fn whole_number(number: f64) -> Option<i64> {
+    // Beyond the limits the cast saturates, far above what is let through.
+    (number.fract() == 0.0).then_some(number as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,8 +224,20 @@ mod tests {
         assert_eq!(body.field("e").loose_boolean(), Ok(true));
         assert!(body.field("a").integer().is_err());
         assert!(body.field("b").boolean().is_err());
-        assert!(body.field("c").loose_integer().is_err());
+        assert_eq!(body.field("c").loose_integer(), Ok(1), "JSON has one kind of number");
         assert!(body.field("f").loose_integer().is_err());
+    }
+
+    #[test]
+    fn whole_numbers_are_those_that_json_keeps_exactly() {
+        let body = json!({ "a": 9_007_199_254_740_992_i64, "b": -9_007_199_254_740_992.0, "c": 9_007_199_254_740_993_i64,
+            "d": u64::MAX, "e": 1e300, "f": -1.5 });
+        let body = Object::body(&body).unwrap();
+        assert_eq!(body.field("a").integer(), Ok(1 << 53));
+        assert_eq!(body.field("b").integer(), Ok(-(1 << 53)));
+        for bad in ["c", "d", "e", "f"] {
+            assert!(refusal(body.field(bad).integer()).contains("must be a whole number"), "{bad}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Real clients against two running regions: each script beside this file logs in with one client, in the
-//! version of `tools/requirements.txt`, and tells a whole story.
+//! version of `tools/requirements.txt`, and tells a whole story; schemathesis tries what no client would.
 //!
 //! `ANTIPODE_PYTHON` names a Python 3.11 with the packages of `tools/requirements.txt`; else `python3`.
+//! `ANTIPODE_SCHEMATHESIS_SECONDS` and `ANTIPODE_SCHEMATHESIS_SEED` make that run longer, or repeat one.
 
 #![expect(clippy::unwrap_used, reason = "tests may unwrap, their helpers too")]
 
@@ -88,4 +89,9 @@ async fn karborclient_tells_its_story() {
 #[tokio::test]
 async fn the_openstack_command_tells_its_story() {
     World::begin().await.hears("with_openstack_command.py").await;
+}
+
+#[tokio::test]
+async fn schemathesis_finds_no_server_error_and_nothing_that_the_document_does_not_say() {
+    World::begin().await.hears("with_schemathesis.py").await;
 }

@@ -45,7 +45,8 @@ impl Client {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body, text }
     }
 
     /// A request of this caller, without a body.
@@ -114,6 +115,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// The body; null when it was empty or no JSON.
     pub(crate) body: Value,
+    /// The body, byte for byte.
+    pub(crate) text: String,
 }
 
 impl Answer {

@@ -81,6 +81,7 @@ pub(crate) struct RecordProgress {
     reason_code: String,
     /// Why it waits or failed.
     reason: String,
+    /// Whether the destination has signed for it.
     has_receipt: bool,
     /// The destination's signed receipt, as hex, for whoever wants to check it.
     receipt: Option<String>,

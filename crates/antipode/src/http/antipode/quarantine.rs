@@ -28,6 +28,7 @@ pub(crate) struct QuarantinedBody {
     #[schema(value_type = ForeignId)]
     resource_id: String,
     resource_name: String,
+    /// Whether it came from another region.
     is_replica: bool,
     /// The size of its disks.
     logical_bytes: u64,

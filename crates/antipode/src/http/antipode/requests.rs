@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::http::csbs::requests::{DefinitionRequest, TagRequest};
 use crate::http::openapi::schema::{
-    DescriptionText, ForeignId, Id, ModeWord, MomentGiven, NameText, RegionText,
+    DescriptionText, ForeignId, Id, ModeWord, MomentGiven, NameText, RegionText, TextGiven,
 };
 
 /// The body of `registerServer`.
@@ -84,10 +84,10 @@ struct VolumeChangesRequest {
 #[derive(ToSchema)]
 struct ExtentRequest {
     /// In bytes from the beginning of the volume.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     offset: i64,
     /// In bytes.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_992_i64)]
     length: i64,
 }
 
@@ -105,7 +105,7 @@ struct GrantRequestBody {
     source_project_id: ForeignId,
     mode: Option<ModeWord>,
     /// How many bytes its replicas may occupy; no limit when left out.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_992_i64)]
     bytes_max: Option<i64>,
     /// For how many days a replica is kept at least; 30 when left out.
     #[schema(minimum = 0, maximum = 36_500)]
@@ -132,16 +132,14 @@ pub(crate) struct InvitationRequest {
 #[derive(ToSchema)]
 pub(crate) struct AcceptanceRequest {
     /// The line that the other region's operator got.
-    #[schema(pattern = r"^[^\u0000]*$")]
-    invitation: String,
+    invitation: TextGiven,
 }
 
 /// The body of `confirmRegion`.
 #[derive(ToSchema)]
 pub(crate) struct ConfirmationRequest {
     /// The characters that the other region's operator reads out.
-    #[schema(pattern = r"^[^\u0000]*$")]
-    code: String,
+    code: TextGiven,
 }
 
 /// The body of `adoptPolicy`.

@@ -19,7 +19,7 @@ use super::requests::ServerRequest;
 use crate::http::Site;
 use crate::http::csbs::Nothing;
 use crate::http::error::{OwnError, under};
-use crate::http::openapi::parameters::{PageQuery, ServerFilters};
+use crate::http::openapi::parameters::{ServerFilters, ServerPage};
 use crate::http::openapi::refusals::{ReadRefusals, WriteRefusals};
 use crate::http::openapi::schema::{ForeignId, Moment};
 use crate::http::page::{Links, read_page};
@@ -50,6 +50,7 @@ struct VolumeBody {
     name: String,
     /// Always `raw`.
     format: &'static str,
+    /// As large as the disk is.
     size_bytes: u64,
     /// Whether the server starts from it.
     bootable: bool,
@@ -162,7 +163,7 @@ pub(crate) async fn create(
     path = "/servers",
     operation_id = "listServers",
     tag = "servers",
-    params(ServerFilters, PageQuery),
+    params(ServerFilters, ServerPage),
     responses(
         (status = 200, description = "A page of servers, or all of the region.", body = ServersAnswer, links(
             ("show" = (operation_id = "showServer", parameters(("server_id" = "$response.body#/servers/0/id")))),
@@ -179,11 +180,13 @@ pub(crate) async fn list(
     LoggedIn(caller): LoggedIn,
     query: Query,
 ) -> Result<Json<ServersAnswer>, OwnError> {
+    let page = read_page(&query, &SORT_KEYS)?;
+    query.parsed::<ResourceId>("marker", "the id of a server")?;
     if query.boolean("all")?.unwrap_or(false) {
         let servers = control.all_servers(&caller).await?.into_iter().map(ServerBody::for_operator).collect();
         return Ok(Json(ServersAnswer { servers, servers_links: Links::default() }));
     }
-    let found = control.servers(&caller, &read_page(&query, &SORT_KEYS)?).await?;
+    let found = control.servers(&caller, &page).await?;
     let servers_links = Links::next(&found, |server| server.id.to_string(), &query, &site.api_url);
     let servers = found.rows.into_iter().map(ServerBody::for_members).collect();
     Ok(Json(ServersAnswer { servers, servers_links }))

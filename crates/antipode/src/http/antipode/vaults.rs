@@ -22,7 +22,9 @@ pub(crate) struct CollectionBody {
     phase: String,
     /// How far the phase is.
     done_bytes: u64,
+    /// What the phase has to go through.
     total_bytes: u64,
+    /// Until the end of the phase, at the rate so far; null while nobody can tell.
     seconds_left: Option<u64>,
     #[schema(value_type = Moment)]
     begun_at: String,
@@ -30,6 +32,7 @@ pub(crate) struct CollectionBody {
     finished_at: Option<String>,
     /// What is needed.
     live_bytes: u64,
+    /// How many packs were deleted.
     deleted_pack_count: u64,
     /// What was freed.
     deleted_bytes: u64,

@@ -51,6 +51,7 @@ struct CheckpointBody {
 struct ProtectionPlan {
     /// The policy; `fake_` and a UUID for a backup made directly on a server.
     id: String,
+    /// The name of the policy, or a sentence for a backup made directly on a server.
     name: String,
     /// The servers that are backed up.
     resources: Vec<PlanResource>,
@@ -63,6 +64,7 @@ struct PlanResource {
     #[serde(rename = "type")]
     #[schema(value_type = ResourceType)]
     resource_type: &'static str,
+    /// The server's name.
     name: String,
     /// Here, and only here, a text that holds JSON.
     extra_info: &'static str,

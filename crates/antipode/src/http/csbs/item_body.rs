@@ -25,6 +25,7 @@ pub(crate) struct ItemBody<'a> {
     /// The run that made it.
     #[schema(value_type = Id)]
     checkpoint_id: String,
+    /// As it was given; else `manualbk_` or `autobk_` and four hex digits.
     name: &'a str,
     /// Empty when none was given.
     #[schema(value_type = DescriptionText)]
@@ -57,14 +58,22 @@ pub(crate) struct ItemBody<'a> {
 /// keys and the types.
 #[derive(Debug, Serialize, ToSchema)]
 struct BackupData {
+    /// Always empty.
     #[serde(rename = "__openstack_region_name")]
     region_name: &'static str,
+    /// Always `QEMU`.
     cloudservicetype: &'static str,
+    /// Always 0.
     disk: u32,
+    /// Always empty.
     imagetype: &'static str,
+    /// Always 0.
     ram: u32,
+    /// Always 0.
     vcpus: u32,
+    /// Always empty.
     eip: &'static str,
+    /// Always empty.
     private_ip: &'static str,
 }
 
@@ -120,6 +129,7 @@ struct ExtendInfo<'a> {
     /// The operation that made it.
     #[schema(value_type = Id)]
     taskid: String,
+    /// Always `QEMU`.
     hypervisor_type: &'static str,
     /// `backup` when it can be restored onto disks, else `na`.
     #[schema(pattern = "^(backup|na)$")]
@@ -140,6 +150,7 @@ struct FailCode<'a> {
     #[serde(rename = "Code", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     code: Option<&'a str>,
+    /// What went wrong.
     #[serde(rename = "Description", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     description: Option<&'a str>,
@@ -151,11 +162,13 @@ struct VolumeBackupBody<'a> {
     /// What a restore names as `backup_id`.
     #[schema(value_type = Id)]
     id: String,
+    /// The backup's name and that of the disk.
     name: String,
     #[schema(value_type = ItemStatus)]
     status: &'static str,
     /// Whether the server starts from it.
     bootable: bool,
+    /// As of the whole backup.
     incremental: bool,
     #[schema(value_type = ImageTypeWord)]
     image_type: &'static str,
@@ -166,6 +179,7 @@ struct VolumeBackupBody<'a> {
     source_volume_id: &'a str,
     /// In GiB, rounded up.
     source_volume_size: u64,
+    /// The name of the disk.
     source_volume_name: &'a str,
     /// Always empty.
     snapshot_id: &'static str,

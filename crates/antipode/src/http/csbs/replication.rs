@@ -48,6 +48,7 @@ struct ReplicationBody {
     destination_region: String,
     #[schema(value_type = ForeignId)]
     destination_project_id: String,
+    /// The backups that were taken, each with the record of its copying, the oldest first.
     checkpoint_items: Vec<SelectedItem>,
 }
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::http::openapi::schema::{
-    DescriptionText, ForeignId, Id, NameOrEmpty, NameText, ProviderId, RegionText, ResourceType, TagKey,
-    TagValue, flag_given, limit_given, period_count_given,
+    ConsistencyGiven, DescriptionText, FlagGiven, ForeignId, Id, LimitGiven, NameOrEmpty, NameText,
+    NoAgentGiven, PeriodCountGiven, ProviderId, RegionText, ResourceType, TagKey, TagValue, choices,
 };
 
 /// A tag of a new thing.
@@ -142,8 +142,7 @@ struct ParametersRequest {
 #[derive(ToSchema)]
 struct CommonRequest {
     /// 0, 1 or 2. Kept, without effect.
-    #[schema(schema_with = crate::http::openapi::schema::app_consistency_given)]
-    app_consistency: Option<Value>,
+    app_consistency: Option<ConsistencyGiven>,
 }
 
 #[derive(ToSchema)]
@@ -158,60 +157,82 @@ struct ResourceRequest {
     extra_info: Option<ExtraInfoRequest>,
 }
 
+choices! {
+    /// A scheduled operation of a new policy.
+    OperationRequest = BackupOperationRequest | ReplicationOperationRequest;
+    /// The new definition of an operation, of its own type.
+    pub(crate) DefinitionRequest = RetentionRequest | ReplicationDefinitionRequest;
+}
+
+/// Makes backups.
 #[derive(ToSchema)]
-struct OperationRequest {
+struct BackupOperationRequest {
     name: Option<NameOrEmpty>,
     description: Option<DescriptionText>,
-    /// Whether the schedule runs. Without it, or with true, it does; runs by hand are possible either way.
+    /// Whether the schedule runs; it does when left out. Runs by hand are possible either way.
     enabled: Option<bool>,
-    operation_type: OperationType,
-    /// `destination_region` and `destination_project_id` are mandatory for a replication.
-    operation_definition: DefinitionRequest,
+    operation_type: BackupWord,
+    operation_definition: RetentionRequest,
     trigger: TriggerRequest,
 }
 
-/// `backup` makes backups, `replication` replicates what was made and not replicated yet.
+/// Replicates what the policy made and what is not replicated yet.
+#[derive(ToSchema)]
+struct ReplicationOperationRequest {
+    name: Option<NameOrEmpty>,
+    description: Option<DescriptionText>,
+    /// Whether the schedule runs; it does when left out. Runs by hand are possible either way.
+    enabled: Option<bool>,
+    operation_type: ReplicationWord,
+    operation_definition: ReplicationDefinitionRequest,
+    trigger: TriggerRequest,
+}
+
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-enum OperationType {
+enum BackupWord {
     Backup,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum ReplicationWord {
     Replication,
 }
 
-/// How long backups, or replicas, are kept. What several rules keep is kept.
+/// How long backups, or replicas, are kept. What one of several rules keeps is kept. Without any, for ever.
 #[derive(ToSchema)]
-pub(crate) struct DefinitionRequest {
-    /// How many of each server. -1 and 0 mean no limit.
-    #[schema(schema_with = limit_given)]
-    max_backups: Option<Value>,
-    /// For how many days. -1 means no limit.
-    #[schema(schema_with = limit_given)]
-    retention_duration_days: Option<Value>,
+struct RetentionRequest {
+    /// How many of each server.
+    max_backups: Option<LimitGiven>,
+    /// For how many days.
+    retention_duration_days: Option<LimitGiven>,
     /// For ever, whatever the other rules say.
-    #[schema(schema_with = flag_given)]
-    permanent: Option<Value>,
+    permanent: Option<FlagGiven>,
     /// The newest of each of so many days that have backups.
-    #[schema(schema_with = period_count_given)]
-    day_backups: Option<Value>,
+    day_backups: Option<PeriodCountGiven>,
     /// The newest of each of so many weeks that have backups.
-    #[schema(schema_with = period_count_given)]
-    week_backups: Option<Value>,
+    week_backups: Option<PeriodCountGiven>,
     /// The newest of each of so many months that have backups.
-    #[schema(schema_with = period_count_given)]
-    month_backups: Option<Value>,
+    month_backups: Option<PeriodCountGiven>,
     /// The newest of each of so many years that have backups.
-    #[schema(schema_with = period_count_given)]
-    year_backups: Option<Value>,
+    year_backups: Option<PeriodCountGiven>,
     /// Where days and weeks end. Mandatory with one of the four above.
     #[schema(pattern = r"^(UTC[+-](0\d|1[0-3]):[0-5]\d|)$", example = "UTC+08:00")]
     timezone: Option<String>,
-    /// Where replicas go; of a replication only.
-    destination_region: Option<RegionText>,
-    /// Whose they are there; of a replication only.
-    destination_project_id: Option<ForeignId>,
-    /// More connections at once; of a replication only.
-    #[schema(schema_with = flag_given)]
-    enable_acceleration: Option<Value>,
+}
+
+/// Where replicas go, and how long they are kept there.
+#[derive(ToSchema)]
+struct ReplicationDefinitionRequest {
+    #[serde(flatten)]
+    retention: RetentionRequest,
+    /// One of the destinations that `showCapabilities` names.
+    destination_region: RegionText,
+    /// A project there that has granted this one to bring replicas.
+    destination_project_id: ForeignId,
+    /// More connections at once. Changes the speed, never what is copied.
+    enable_acceleration: Option<FlagGiven>,
 }
 
 #[derive(ToSchema)]
@@ -250,13 +271,13 @@ struct PolicyChangeBody {
 
 #[derive(ToSchema)]
 struct OperationChangeRequest {
-    /// Which one changes. Left out, the operation is new and needs all that a new one needs.
-    id: Option<Id>,
+    /// Which one changes.
+    id: Id,
     name: Option<NameOrEmpty>,
     description: Option<DescriptionText>,
+    /// Whether the schedule runs.
     enabled: Option<bool>,
-    operation_type: Option<OperationType>,
-    /// Replaces the whole definition.
+    /// Replaces the whole definition. An `operation_type` beside it must be the one that the operation has.
     operation_definition: Option<DefinitionRequest>,
     trigger: Option<TriggerRequest>,
 }
@@ -281,8 +302,7 @@ struct ProtectBody {
     tags: Option<Vec<TagRequest>>,
     extra_info: Option<ExtraInfoRequest>,
     /// 0 or 2: backups are taken without an agent in the server. 1, which insists on one, is refused.
-    #[schema(schema_with = crate::http::openapi::schema::no_agent_given)]
-    app_consistency: Option<Value>,
+    app_consistency: Option<NoAgentGiven>,
 }
 
 /// The body of `runPolicy`.

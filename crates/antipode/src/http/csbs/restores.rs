@@ -46,6 +46,7 @@ pub(crate) struct RestoreBody {
     #[schema(value_type = ProviderId)]
     provider_id: &'static str,
     parameters: RestoreParameters,
+    /// As it was given.
     restore_target: Option<String>,
     /// `in_progress`, `success` or `fail`.
     #[schema(pattern = "^(in_progress|success|fail)$")]
@@ -61,6 +62,7 @@ pub(crate) struct RestoreBody {
 struct RestoreParameters {
     #[schema(value_type = Id)]
     checkpoint_item_id: String,
+    /// As it was given; servers are started by whoever runs them.
     power_on: bool,
     targets: RestoreTargets,
 }

@@ -28,8 +28,10 @@ pub(crate) struct ProjectBody {
     #[schema(value_type = ForeignId)]
     id: String,
     name: String,
+    /// Always `default`.
     domain_id: &'static str,
     parent_id: &'static str,
+    /// Whether it may be used.
     enabled: bool,
     is_domain: bool,
     description: String,

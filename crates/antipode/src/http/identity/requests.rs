@@ -4,7 +4,7 @@
 
 use utoipa::ToSchema;
 
-use crate::http::openapi::schema::{ForeignId, MomentGiven, RoleWord};
+use crate::http::openapi::schema::{ForeignId, IdentityName, MomentGiven, RoleWord, TextGiven, choices};
 
 /// The body of `logIn`.
 #[derive(ToSchema)]
@@ -26,21 +26,51 @@ struct AuthRequest {
     scope: Option<ScopeRequest>,
 }
 
-/// By which means. The first of the methods counts, and its member must be there.
+choices! {
+    /// By which means. The first of `methods` counts.
+    IdentityMethods = ByPassword | ByToken | ByApplicationCredential;
+    /// By `id`, or by `name` and domain.
+    UserToLogIn = UserById | UserByName;
+    /// By `id`, or by `name` and domain.
+    ProjectToScope = ProjectById | ProjectByName;
+}
+
 #[derive(ToSchema)]
-struct IdentityMethods {
+struct ByPassword {
     #[schema(min_items = 1, max_items = 1)]
-    methods: Vec<LogInMethod>,
-    password: Option<PasswordMethod>,
-    token: Option<TokenMethod>,
-    application_credential: Option<ApplicationCredentialMethod>,
+    methods: Vec<PasswordWord>,
+    password: PasswordMethod,
+}
+
+#[derive(ToSchema)]
+struct ByToken {
+    #[schema(min_items = 1, max_items = 1)]
+    methods: Vec<TokenWord>,
+    token: TokenMethod,
+}
+
+#[derive(ToSchema)]
+struct ByApplicationCredential {
+    #[schema(min_items = 1, max_items = 1)]
+    methods: Vec<ApplicationCredentialWord>,
+    application_credential: ApplicationCredentialMethod,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-enum LogInMethod {
+enum PasswordWord {
     Password,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum TokenWord {
     Token,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum ApplicationCredentialWord {
     ApplicationCredential,
 }
 
@@ -49,54 +79,47 @@ struct PasswordMethod {
     user: UserToLogIn,
 }
 
-/// By `id`, or by `name` and domain.
 #[derive(ToSchema)]
-struct UserToLogIn {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+struct UserById {
+    id: TextGiven,
+    password: TextGiven,
+}
+
+#[derive(ToSchema)]
+struct UserByName {
+    name: TextGiven,
     domain: Option<DomainRequest>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    password: String,
+    password: TextGiven,
 }
 
 /// The one domain there is. May be left out.
 #[derive(ToSchema)]
 struct DomainRequest {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+    id: Option<TextGiven>,
+    name: Option<TextGiven>,
 }
 
 /// By `id`, or by `name` and its user.
 #[derive(ToSchema)]
 struct ApplicationCredentialMethod {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+    id: Option<TextGiven>,
+    name: Option<TextGiven>,
     user: Option<UserOfCredential>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    secret: String,
+    secret: TextGiven,
 }
 
 /// By `id`, or by `name` and domain.
 #[derive(ToSchema)]
 struct UserOfCredential {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+    id: Option<TextGiven>,
+    name: Option<TextGiven>,
     domain: Option<DomainRequest>,
 }
 
 #[derive(ToSchema)]
 struct TokenMethod {
     /// A token that is good already.
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: String,
+    id: TextGiven,
 }
 
 #[derive(ToSchema)]
@@ -104,13 +127,14 @@ struct ScopeRequest {
     project: ProjectToScope,
 }
 
-/// By `id`, or by `name` and domain.
 #[derive(ToSchema)]
-struct ProjectToScope {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    id: Option<String>,
-    #[schema(pattern = r"^[^\u0000]*$")]
-    name: Option<String>,
+struct ProjectById {
+    id: TextGiven,
+}
+
+#[derive(ToSchema)]
+struct ProjectByName {
+    name: TextGiven,
     domain: Option<DomainRequest>,
 }
 
@@ -125,8 +149,7 @@ struct NewProjectBody {
     /// A new one when left out.
     id: Option<ForeignId>,
     /// Unique in the region.
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: String,
+    name: IdentityName,
     #[schema(pattern = r"^[^\u0000]{0,255}$")]
     description: Option<String>,
     enabled: Option<bool>,
@@ -141,8 +164,7 @@ pub(crate) struct ProjectChangeRequest {
 /// What is left out stays.
 #[derive(ToSchema)]
 struct ChangedProjectBody {
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: Option<String>,
+    name: Option<IdentityName>,
     #[schema(pattern = r"^[^\u0000]{0,255}$")]
     description: Option<String>,
     enabled: Option<bool>,
@@ -157,8 +179,7 @@ pub(crate) struct UserRequest {
 #[derive(ToSchema)]
 struct NewUserBody {
     /// Unique in the region.
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: String,
+    name: IdentityName,
     /// 8 to 128 bytes.
     #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
     password: String,
@@ -180,8 +201,7 @@ pub(crate) struct UserChangeRequest {
 /// What is left out stays.
 #[derive(ToSchema)]
 struct ChangedUserBody {
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: Option<String>,
+    name: Option<IdentityName>,
     /// 8 to 128 bytes.
     #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
     password: Option<String>,
@@ -202,8 +222,7 @@ pub(crate) struct PasswordRequest {
 
 #[derive(ToSchema)]
 struct PasswordBody {
-    #[schema(pattern = r"^[^\u0000]*$")]
-    original_password: String,
+    original_password: TextGiven,
     /// 8 to 128 bytes.
     #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
     password: String,
@@ -218,8 +237,7 @@ pub(crate) struct ApplicationCredentialRequest {
 #[derive(ToSchema)]
 struct NewApplicationCredentialBody {
     /// Unique among the user's.
-    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    name: String,
+    name: IdentityName,
     #[schema(pattern = r"^[^\u0000]{0,255}$")]
     description: Option<String>,
     /// 8 to 128 bytes; one is made when left out.

@@ -38,11 +38,13 @@ struct TokenBody<'a> {
     audit_ids: [String; 0],
     #[schema(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$")]
     issued_at: String,
+    /// An hour later at most.
     #[schema(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$")]
     expires_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     project: Option<ScopeBody<'a>>,
+    /// Always false; absent when it is not scoped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     is_domain: Option<bool>,

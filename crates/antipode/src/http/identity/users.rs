@@ -29,12 +29,14 @@ pub(crate) struct UserBody {
     #[schema(value_type = Id)]
     id: String,
     name: String,
+    /// Always `default`.
     domain_id: &'static str,
     description: String,
     email: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ForeignId, nullable = false, required = false)]
     default_project_id: Option<String>,
+    /// Whether the user may log in.
     enabled: bool,
     password_expires_at: Option<String>,
     options: Nothing,

@@ -8,11 +8,12 @@ use utoipa::{IntoParams, PartialSchema};
 
 use super::schema::{
     ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, OperationStatusWord, OperationTypeWord,
-    ProviderId, RecordStatus, RegionText, RoleWord, TagKey, VaultIdText,
+    ProjectRoleWord, ProviderId, RecordStatus, RegionRoleWord, RegionText, RoleWord, TagKey, TextGiven,
+    VaultIdText,
 };
 
-/// Every parameter that a path may have: its name, its schema and what it is.
-fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
+/// Every parameter that a path may have: its schema and what it is.
+fn known(name: &str, path: &str) -> Option<(RefOr<Schema>, &'static str)> {
     Some(match name {
         "project_id" => (ForeignId::schema(), "The project that the token is scoped to."),
         "policy_id" => (Id::schema(), "The policy."),
@@ -33,6 +34,8 @@ fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
         "region_name" => (RegionText::schema(), "The region."),
         "key" => (TagKey::schema(), "The key of the tag."),
         "user_id" => (Id::schema(), "The user."),
+        "role" if path.contains("/system/") => (RegionRoleWord::schema(), "A role that is held in the region."),
+        "role" if path.contains("/projects/") => (ProjectRoleWord::schema(), "A role in the project."),
         "role" => (RoleWord::schema(), "The role."),
         "domain_id" => (ForeignId::schema(), "The domain; there is `default` only."),
         "service_id" => (ForeignId::schema(), "The service."),
@@ -47,7 +50,7 @@ fn known(name: &str) -> Option<(RefOr<Schema>, &'static str)> {
 pub(super) fn of_path(path: &str) -> Vec<RefOr<Parameter>> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
-        let (schema, about) = known(name)
+        let (schema, about) = known(name, path)
             .unwrap_or_else(|| panic!("say in openapi/parameters.rs what {{{name}}} of {path} is"));
         ParameterBuilder::new()
             .name(name)
@@ -91,7 +94,7 @@ pub(crate) struct PreviewMoment {
 pub(crate) struct PolicyFilters {
     /// Exactly this name.
     #[param(required = false)]
-    name: String,
+    name: TextGiven,
     /// Keys with their directions, the first deciding first, such as `created_at:asc,id`. Keys: `created_at`, `updated_at`, `name`, `id`, `status`. `desc` where no
     /// direction is given, `created_at:desc` when the whole is left out.
     #[param(
@@ -121,13 +124,13 @@ pub(crate) struct ItemFilters {
     checkpoint_id: Vec<Id>,
     /// Names that hold one of these texts.
     #[param(required = false)]
-    name: Vec<String>,
+    name: Vec<TextGiven>,
     /// Of servers whose names hold one of these texts.
     #[param(required = false)]
-    resource_name: Vec<String>,
+    resource_name: Vec<TextGiven>,
     /// Of this type; only servers are ever backed up.
     #[param(required = false)]
-    resource_type: Vec<String>,
+    resource_type: Vec<TextGiven>,
     /// Made here, or brought from another region.
     #[param(required = false)]
     image_type: Vec<ImageTypeWord>,
@@ -264,6 +267,21 @@ pub(crate) struct ServerFilters {
         pattern = "^(created_at|name|id)(:(asc|desc))?(,(created_at|name|id)(:(asc|desc))?)*$"
     )]
     sort: String,
+}
+
+/// Which page of servers. With `all` there is only one.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ServerPage {
+    /// How many rows at most. More than 1000 means 1000.
+    #[param(required = false, minimum = 1, default = 1000)]
+    limit: u32,
+    /// How many rows to leave out, counted from the beginning or from the marker.
+    #[param(required = false, default = 0)]
+    offset: u32,
+    /// The id of the last server of the page before.
+    #[param(required = false)]
+    marker: ForeignId,
 }
 
 /// Where a list without other parameters goes on.

@@ -6,7 +6,7 @@ use model::grant::Mode;
 use model::identity::Role;
 use model::operation_log::{OperationStatus, OperationType};
 use model::policy::{PROVIDER_ID, RESOURCE_TYPE};
-use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -19,8 +19,7 @@ macro_rules! schemas {
 
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {
-                let about = concat!($($doc),+).trim();
-                Schema::Object($schema.description(Some(about)).build()).into()
+                RefOr::<Schema>::from($schema.description(Some(concat!($($doc),+).trim())))
             }
         }
 
@@ -75,10 +74,28 @@ schemas! {
     /// `reader` may read, `member` may order backups, replications and restores and change policies, `admin` may do
     /// everything inside the project, `service` may read in every project, `operator` may run the region; both are held outside any project.
     RoleWord = text_of(Role::ALL.map(Role::word));
+    /// A limit: -1 and 0 for none, or up to 99999, as a number or as text.
+    LimitGiven = number_or_text(-1, 99_999, r"^(-1|\d{1,5})$");
+    /// How many days, weeks, months or years: 0 for none, up to 100, as a number or as text.
+    PeriodCountGiven = number_or_text(0, 100, r"^(\d{1,2}|100)$");
+    /// 0, 1 or 2, as a number or as text.
+    ConsistencyGiven = number_or_text(0, 2, "^[012]$");
+    /// 0 or 2: what can be had without an agent in the server.
+    NoAgentGiven = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([0, 2]));
+    /// True or false, as such or as text.
+    FlagGiven = flag_or_text();
+    /// Any text without NUL.
+    TextGiven = text(r"^[^\u0000]*$");
+    /// A name of identity: 1 to 64 printable characters.
+    IdentityName = text(r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$");
     /// The key of a tag: 1 to 36 letters, digits, `-` and `_`; spaces around it are cut off.
     TagKey = text(r"^[A-Za-z0-9_\-]{1,36}$").examples(["department"]);
     /// The value of a tag: at most 43 of the same.
     TagValue = text(r"^[A-Za-z0-9_\-]{0,43}$").examples(["billing"]);
+    /// A role in a project.
+    ProjectRoleWord = text_of([Role::Reader, Role::Member, Role::Admin].map(Role::word));
+    /// A role in the region itself.
+    RegionRoleWord = text_of([Role::Service, Role::Operator].map(Role::word));
     /// The id of a vault: 32 hex digits.
     VaultIdText = text("^[0-9a-f]{32}$");
 }
@@ -96,40 +113,43 @@ fn text_of<const COUNT: usize>(words: [&'static str; COUNT]) -> ObjectBuilder {
 }
 
 /// A number, or a text that holds one. Known clients send either.
-fn number_or_text(minimum: i64, maximum: i64, pattern: &str) -> RefOr<Schema> {
+fn number_or_text(minimum: i64, maximum: i64, pattern: &str) -> OneOfBuilder {
     let number =
         ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(minimum)).maximum(Some(maximum));
     let text = text(pattern).description(Some("The same number as text."));
-    let null = Object::with_type(Type::Null);
-    Schema::OneOf(OneOfBuilder::new().item(number).item(text).item(null).build()).into()
+    OneOfBuilder::new().item(number).item(text)
 }
 
-/// -1 or 0 for no limit, or a limit.
-pub(crate) fn limit_given() -> RefOr<Schema> {
-    number_or_text(-1, 99_999, r"^(-1|\d{1,5})$")
-}
-
-/// How many days, weeks, months or years; 0 for none.
-pub(crate) fn period_count_given() -> RefOr<Schema> {
-    number_or_text(0, 100, r"^(\d{1,2}|100)$")
-}
-
-/// 0, 1 or 2, as such or as text.
-pub(crate) fn app_consistency_given() -> RefOr<Schema> {
-    number_or_text(0, 2, "^[012]$")
-}
-
-/// 0 or 2: what can be had without an agent in the server.
-pub(crate) fn no_agent_given() -> RefOr<Schema> {
-    let number = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([0, 2]));
-    let null = Object::with_type(Type::Null);
-    Schema::OneOf(OneOfBuilder::new().item(number).item(null).build()).into()
-}
-
-/// True or false, as such or as text.
-pub(crate) fn flag_given() -> RefOr<Schema> {
+/// True or false, or a text that says it. Known clients send either.
+fn flag_or_text() -> OneOfBuilder {
     let flag = ObjectBuilder::new().schema_type(Type::Boolean);
     let text = text("^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$").description(Some("The same as text."));
-    let null = Object::with_type(Type::Null);
-    Schema::OneOf(OneOfBuilder::new().item(flag).item(text).item(null).build()).into()
+    OneOfBuilder::new().item(flag).item(text)
 }
+
+/// Types that are any of several others: `Name = This | That;`.
+macro_rules! choices {
+    ($($(#[doc = $doc:literal])+ $visibility:vis $name:ident = $($choice:ident)|+;)*) => {$(
+        $(#[doc = $doc])+
+        $visibility enum $name {}
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let choices = utoipa::openapi::schema::AnyOfBuilder::new()
+                    $(.item(utoipa::openapi::Ref::from_schema_name(<$choice as utoipa::ToSchema>::name())))+;
+                utoipa::openapi::RefOr::from(choices.description(Some(concat!($($doc),+).trim())))
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+                $(
+                    let name = <$choice as utoipa::ToSchema>::name().into_owned();
+                    schemas.push((name, <$choice as utoipa::PartialSchema>::schema()));
+                    <$choice as utoipa::ToSchema>::schemas(schemas);
+                )+
+            }
+        }
+    )*};
+}
+pub(crate) use choices;
