@@ -77,6 +77,20 @@ async fn every_filter_takes_one_value_or_several_and_no_value_filters_nothing() 
 }
 
 #[tokio::test]
+async fn a_filter_may_be_given_often_but_not_without_end() {
+    let (world, ..) = filled().await;
+    for name in ["name", "resource_name"] {
+        let often = |times: usize| vec![format!("{name}=nothing"); times].join("&");
+        check(&world, &often(100), 0).await;
+        for place in ["", "/count"] {
+            let answer = world.a.admin.get_v1(&format!("/checkpoint_items{place}?{}", often(101))).await;
+            assert_eq!(answer.status, 400, "{}", answer.body);
+            assert_eq!(answer.body["error_msg"], format!("{name}: may be given at most 100 times"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_window_of_time_comes_in_three_forms_and_holds_both_its_ends() {
     let (world, _, _) = filled().await;
     let listed = world.a.admin.get_v1("/checkpoint_items?sort=created_at:asc").await;

@@ -34,6 +34,9 @@ const SORT_KEYS: [(&str, ItemSort); 6] = [
     ("id", ItemSort::Id),
 ];
 
+/// The most values of a filter that looks into texts: each is a comparison of its own with every row.
+const TEXTS_MAX: usize = 100;
+
 /// The prefix of the plan ids of backups made directly on a server.
 const FAKE_PLAN: &str = "fake_";
 
@@ -87,8 +90,8 @@ fn read_filter(query: &Query) -> Result<ItemFilter, ApiError> {
         matches_nothing: wants_what_never_is(query)? || wants_fake_plans_only,
         policy_ids,
         checkpoint_ids: read_ids(query.all("checkpoint_id"), "checkpoint_id")?,
-        name_contains: query.all("name").map(str::to_owned).collect(),
-        resource_name_contains: query.all("resource_name").map(str::to_owned).collect(),
+        name_contains: read_texts(query, "name")?,
+        resource_name_contains: read_texts(query, "resource_name")?,
         start_time: read_time(query, "start_time")?,
         end_time: read_time(query, "end_time")?,
         image_types: read_image_types(query)?,
@@ -107,6 +110,14 @@ fn wants_what_never_is(query: &Query) -> Result<bool, ApiError> {
 fn read_states(query: &Query) -> Result<Vec<ItemState>, ApiError> {
     let unknown = || ApiError::malformed("status", "is not a status of a backup");
     query.all("status").map(|word| ItemState::from_word(word).ok_or_else(unknown)).collect()
+}
+
+fn read_texts(query: &Query, name: &str) -> Result<Vec<String>, ApiError> {
+    let texts: Vec<String> = query.all(name).map(str::to_owned).collect();
+    if texts.len() > TEXTS_MAX {
+        return Err(ApiError::malformed(name, format_args!("may be given at most {TEXTS_MAX} times")));
+    }
+    Ok(texts)
 }
 
 fn read_image_types(query: &Query) -> Result<Vec<ImageType>, ApiError> {

@@ -34,7 +34,9 @@ fn known(name: &str, path: &str) -> Option<(RefOr<Schema>, &'static str)> {
         "region_name" => (RegionText::schema(), "The region."),
         "key" => (TagKey::schema(), "The key of the tag."),
         "user_id" => (Id::schema(), "The user."),
-        "role" if path.contains("/system/") => (RegionRoleWord::schema(), "A role that is held in the region."),
+        "role" if path.contains("/system/") => {
+            (RegionRoleWord::schema(), "A role that is held in the region.")
+        }
         "role" if path.contains("/projects/") => (ProjectRoleWord::schema(), "A role in the project."),
         "role" => (RoleWord::schema(), "The role."),
         "domain_id" => (ForeignId::schema(), "The domain; there is `default` only."),
