@@ -233,7 +233,8 @@ fn many_readers_of_an_index_that_lags_find_everything() {
 
 #[test]
 fn a_lost_index_of_many_packs_is_built_at_one_go_and_finds_everything() {
-    let region = Region::new(1);
+    let mut region = Region::new(1);
+    region.keep_index_on_disk();
     let disk = Disk::random(64 << 20, 4);
     let item = back_up(&region, &region.open(), &order(1, &[]), &[&disk]).unwrap().manifest.digest();
     let pack_count = region.ledger.packs().len();

@@ -167,6 +167,34 @@ fn a_transfer_with_many_threads_dies_cleanly_at_any_point() {
     }
 }
 
+#[test]
+fn an_index_whose_build_dies_at_any_point_is_built_again() {
+    let mut region = Region::new(1);
+    region.keep_index_on_disk();
+    let disk = Disk::random(64 << 20, 7);
+    let digest = back_up(&region, &region.open(), &order(1, &[]), &[&disk]).unwrap().manifest.digest();
+    let pack_count = region.ledger.packs().len() as u64;
+    assert!(pack_count > 256, "{pack_count} packs are followed one by one");
+    for hit in 1.. {
+        region.lose_index();
+        let armed = arm(Plan::at_hit(hit));
+        let died = catch(|| region.open().refresh_index());
+        drop(armed);
+        let Err(crash) = died else {
+            assert!(hit > 4, "only {hit} points were passed");
+            return;
+        };
+        let when = format!("killed at hit {hit}, {}", crash.point);
+        assert!(crash.point.starts_with("index."), "{when}");
+        let vault = region.open();
+        assert_eq!(vault.refresh_index().unwrap(), pack_count, "{when}");
+        drop(vault);
+        check_item(&region, digest, &disk, &when);
+        let again = back_up(&region, &region.open(), &order(2, &[]), &[&disk]).unwrap();
+        assert_eq!(again.new_object_count, 0, "{when}: every plaintext is known again");
+    }
+}
+
 fn is_of_vault(name: &str) -> bool {
     ["manifest.", "operation.", "pack.", "store."].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -140,8 +140,9 @@ fn every_crash_point_is_reached() {
     {
         missed.remove(point);
     }
-    // Those of the vault's collection are all reached by `vault/tests/collection.rs`, and many here.
-    missed.retain(|point| !point.starts_with("collect."));
+    // Those of the vault's collection are all reached by `vault/tests/collection.rs`, and many here; those of an
+    // index built at one go, which takes more packs than a story has, by `vault/tests/crashes.rs`.
+    missed.retain(|point| !point.starts_with("collect.") && !point.starts_with("index."));
     assert!(missed.is_empty(), "crash points that no story reaches: {missed:?}");
 }
 

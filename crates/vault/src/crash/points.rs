@@ -49,6 +49,8 @@ pub const POINTS: &[&str] = &[
     "heal.brought",
     "heal.copied",
     "heal.quarantined",
+    "index.packs_written",
+    "index.table_filled",
     "manifest.put.after",
     "manifest.put.before",
     "operation.begin.after",

@@ -10,6 +10,7 @@ use super::rows::{self, PackRow, encode_known, encode_place};
 use super::tables::{Row, Rows, Table};
 use super::{Index, IndexedPack, Known, Place, failed};
 use crate::codec::{Decoder, Encoder};
+use crate::crash_point;
 use crate::error::VaultError;
 use crate::ids::{Address, DedupId, Epoch, Kind, PackNumber};
 use crate::sort::{Sorted, Sorter, Spill};
@@ -92,10 +93,13 @@ impl IndexBuild<'_> {
         let (index, tables) = (self.index, &self.index.tables);
         let places = self.places.finish()?;
         tables.fill(Table::Objects, &mut newest_places(&places)?)?;
+        crash_point!("index.table_filled");
         tables.fill(Table::Copies, &mut older_places(&places)?)?;
+        crash_point!("index.table_filled");
         drop(places);
         let known = self.known.finish()?;
         tables.fill(Table::Known, &mut first_known(&known)?)?;
+        crash_point!("index.table_filled");
         drop(known);
         for packs in self.packs.chunks(PACK_ROWS_MAX) {
             let mut rows = Rows::default();
@@ -103,6 +107,7 @@ impl IndexBuild<'_> {
                 rows.put(Table::Packs, number.0.to_be_bytes(), row.encode());
             }
             tables.write(rows).map_err(failed("writing its packs"))?;
+            crash_point!("index.packs_written");
         }
         index.set_watermark(commit_seq)?;
         let mut live = index.live.write().unwrap_or_else(PoisonError::into_inner);

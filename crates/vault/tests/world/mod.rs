@@ -138,6 +138,11 @@ impl Region {
         self.store.crash();
     }
 
+    /// From the next open on the index lies on a disk, where a process that dies leaves what it wrote.
+    pub(crate) fn keep_index_on_disk(&mut self) {
+        self.settings.index.is_in_memory = false;
+    }
+
     pub(crate) fn lose_index(&self) {
         let _ = std::fs::remove_dir_all(self.index.path().join("index"));
     }
