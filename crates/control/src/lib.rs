@@ -185,6 +185,12 @@ impl Control {
         self.inner.parts.store.require_writable().err()
     }
 
+    /// Passes when the catalog answers.
+    pub async fn ask_catalog(&self) -> Result<(), Error> {
+        self.catalog().region().await?;
+        Ok(())
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         &self.inner.parts
     }

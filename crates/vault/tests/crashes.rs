@@ -187,10 +187,12 @@ fn an_index_whose_build_dies_at_any_point_is_built_again() {
         let when = format!("killed at hit {hit}, {}", crash.point);
         assert!(crash.point.starts_with("index."), "{when}");
         let vault = region.open();
-        assert_eq!(vault.refresh_index().unwrap(), pack_count, "{when}");
+        // Once rows of packs are durable, so is all that they vouch for, and those packs are not looked at again.
+        let looked_at = vault.refresh_index().unwrap();
+        assert!(looked_at == pack_count || crash.point == "index.packs_written", "{when}: {looked_at} packs");
         drop(vault);
         check_item(&region, digest, &disk, &when);
-        let again = back_up(&region, &region.open(), &order(2, &[]), &[&disk]).unwrap();
+        let again = back_up(&region, &region.open(), &order(1 + hit as u8, &[]), &[&disk]).unwrap();
         assert_eq!(again.new_object_count, 0, "{when}: every plaintext is known again");
     }
 }

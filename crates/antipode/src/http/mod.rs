@@ -107,8 +107,6 @@ fn routes() -> Routes {
         .under("/identity/v3", identity())
         .at_slashed("/identity", routes!(discovery::versions))
         .at_slashed("/identity/v3", routes!(discovery::version))
-        .also_at("/v3", routes!(discovery::version))
-        .also_at("/v3/", routes!(discovery::version))
         .at("/openapi.json", routes!(openapi::show))
         .at("/healthz", routes!(health::alive))
         .at("/readyz", routes!(health::ready))

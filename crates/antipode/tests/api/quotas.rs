@@ -101,7 +101,8 @@ async fn quotas_are_set_by_the_operator_and_seen_by_the_project() {
         (json!({ "backups": -2 }), "quotas.backups: "),
         (json!({ "backups": "7" }), "quotas.backups: must be a whole number"),
         (json!({ "backup_capacity": 1.5 }), "quotas.backup_capacity: must be a whole number"),
-        (json!({ "backup_capacity": i64::MAX }), "quotas.backup_capacity: must be at most"),
+        (json!({ "backup_capacity": 1i64 << 50 }), "quotas.backup_capacity: must be at most"),
+        (json!({ "backup_capacity": i64::MAX }), "quotas.backup_capacity: must be a whole number"),
         (json!([]), "quotas: must be an object"),
     ] {
         set(&world.a, &project, quotas).await.refuses(400, "CSBS.9001", named);

@@ -104,6 +104,10 @@ async fn a_policy_lives_through_the_providers_own_calls() {
 async fn a_backup_lives_through_the_providers_own_calls() {
     let world = World::apart().await;
     let server = world.a.server("db1").await;
+    let asked =
+        json!({ "check_protectable": [{ "resource_id": server, "resource_type": "OS::Nova::Server" }] });
+    let checked = world.a.admin.post_v1(&format!("/providers/{PROVIDER}/resources/action"), &asked).await;
+    assert_eq!((checked.status, &checked.body["protectable"][0]["result"]), (200, &json!(true)));
     let protect = json!({ "protect": {
         "backup_name": "csbs-test", "description": "test-code", "resource_type": "OS::Nova::Server",
         "tags": [{ "key": "k", "value": "v" }],

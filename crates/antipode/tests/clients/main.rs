@@ -87,6 +87,11 @@ async fn karborclient_tells_its_story() {
 }
 
 #[tokio::test]
+async fn the_core_of_the_origins_sdk_tells_its_story_with_signed_requests() {
+    World::begin().await.hears("with_huaweicloudsdkcore.py").await;
+}
+
+#[tokio::test]
 async fn the_openstack_command_tells_its_story() {
     World::begin().await.hears("with_openstack_command.py").await;
 }

@@ -68,7 +68,7 @@ async fn a_real_keystone_says_who_callers_are() {
     keystone.user(&operator, "antipode", SERVICE_PASSWORD, "service", "service").await;
     let project = keystone.user(&operator, "anna", PASSWORD, "member", "shop").await;
     keystone.user(&operator, "rita", PASSWORD, "reader", "shop").await;
-    keystone.user(&operator, "otto", PASSWORD, "manager", "shop").await;
+    keystone.user(&operator, "otto", PASSWORD, "gardener", "shop").await;
     // Keystone hashes passwords slowly, and more so beside other tests.
     let asking = Asking::new(&keystone.url, |identity, _| identity.timeout_seconds = 30).await;
     let world = &asking.world;
@@ -89,8 +89,8 @@ async fn a_real_keystone_says_who_callers_are() {
     let reader = asking.client(&keystone.log_in("rita", PASSWORD, Some("shop")).await, &project);
     assert_eq!(reader.get_v1("/policies").await.texts("policies", "name"), ["nightly"]);
     assert_eq!(reader.post_v1("/policies", &policy).await.status, 403);
-    let manager = asking.client(&keystone.log_in("otto", PASSWORD, Some("shop")).await, &project);
-    assert_eq!(manager.get_v1("/policies").await.status, 403, "a role that nothing was made of");
+    let gardener = asking.client(&keystone.log_in("otto", PASSWORD, Some("shop")).await, &project);
+    assert_eq!(gardener.get_v1("/policies").await.status, 403, "a role that nothing was made of");
     let foreign = asking.client(&anna, &admin_project(&keystone, &operator).await);
     assert_eq!(foreign.get_v1("/policies").await.status, 403);
     let unscoped = asking.client(&keystone.log_in("anna", PASSWORD, None).await, &project);

@@ -22,6 +22,8 @@ connection = sqlite:///{folder}/keystone.db
 provider = fernet
 [fernet_tokens]
 key_repository = {folder}/fernet
+[fernet_receipts]
+key_repository = {folder}/fernet
 [credential]
 key_repository = {folder}/credential
 [cache]
@@ -30,7 +32,9 @@ enabled = false
 
 
 def end_with_standard_input():
-    sys.stdin.buffer.read()
+    # Past the buffer, whose lock the interpreter wants when it ends for a reason of its own.
+    while os.read(0, 4096):
+        pass
     os._exit(0)
 
 

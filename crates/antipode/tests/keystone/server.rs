@@ -88,7 +88,7 @@ impl RealKeystone {
         found[list][0]["id"].as_str().unwrap_or_else(|| panic!("{list} {name}: {found}")).to_owned()
     }
 
-    /// Makes a user with a role in a project, and the project if it is not there; its id.
+    /// Makes a user with a role in a project, and the role and the project if they are not there; the project's id.
     pub(crate) async fn user(
         &self,
         token: &str,
@@ -99,6 +99,7 @@ impl RealKeystone {
     ) -> String {
         let wanted = json!({ "project": { "name": project } });
         self.ask(token, Method::POST, "/projects", Some(wanted)).await;
+        self.ask(token, Method::POST, "/roles", Some(json!({ "role": { "name": role } }))).await;
         let user = json!({ "user": { "name": name, "password": password } });
         self.done(token, Method::POST, "/users", Some(user)).await;
         let (path, project_id) = self.assignment(token, name, role, project).await;

@@ -45,8 +45,7 @@ async fn what_is_no_sound_json_is_refused_and_changes_nothing() {
         ("1e400", policy_with("max_backups", "1e400").into_bytes(), "out of range"),
         ("2^64", policy_with("max_backups", "18446744073709551616").into_bytes(), "max_backups: "),
         ("2^63", policy_with("max_backups", "9223372036854775808").into_bytes(), "max_backups: "),
-        ("-0", policy_with("max_backups", "-0").into_bytes(), "max_backups: "),
-        ("1.0", policy_with("max_backups", "1.0").into_bytes(), "max_backups: "),
+        ("1.5", policy_with("max_backups", "1.5").into_bytes(), "max_backups: "),
         ("a number as the name", policy_with("name", "7").into_bytes(), "policy.name: must be a string"),
         ("NaN", policy_with("max_backups", "NaN").into_bytes(), "body: is not valid JSON"),
     ];

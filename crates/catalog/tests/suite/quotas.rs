@@ -8,7 +8,13 @@ use model::quota::{Quota, QuotaChange, QuotaKind};
 use super::world::{World, at, checkpoint, checkpoint_id, item, item_id, other_project, project};
 
 fn named() -> Project {
-    Project { id: project(), name: "a".to_owned(), enabled: true, created_at: at(0) }
+    Project {
+        id: project(),
+        name: "a".to_owned(),
+        description: String::new(),
+        enabled: true,
+        created_at: at(0),
+    }
 }
 
 async fn limit(world: &World, backups: Option<u64>, capacity: Option<u64>) {

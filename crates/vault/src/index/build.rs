@@ -92,14 +92,16 @@ impl IndexBuild<'_> {
     pub fn finish(self, commit_seq: u64) -> Result<(), VaultError> {
         let (index, tables) = (self.index, &self.index.tables);
         let places = self.places.finish()?;
-        tables.fill(Table::Objects, &mut newest_places(&places)?)?;
-        crash_point!("index.table_filled");
-        tables.fill(Table::Copies, &mut older_places(&places)?)?;
-        crash_point!("index.table_filled");
+        let fill = |table, mut rows: Filling<'_>| {
+            tables.fill(table, &mut rows)?;
+            crash_point!("index.table_filled");
+            Ok::<_, VaultError>(())
+        };
+        fill(Table::Objects, newest_places(&places)?)?;
+        fill(Table::Copies, older_places(&places)?)?;
         drop(places);
         let known = self.known.finish()?;
-        tables.fill(Table::Known, &mut first_known(&known)?)?;
-        crash_point!("index.table_filled");
+        fill(Table::Known, first_known(&known)?)?;
         drop(known);
         for packs in self.packs.chunks(PACK_ROWS_MAX) {
             let mut rows = Rows::default();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use control::Control;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,15 +13,7 @@ use crate::http::Site;
 /// `{"versions": […]}`
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ServiceVersions {
-    versions: Vec<AnyVersion>,
-}
-
-/// A version of the service, or of the identity service that is at the same address.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-enum AnyVersion {
-    Service(ServiceVersion),
-    Identity(IdentityVersion),
+    versions: [ServiceVersion; 1],
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,7 +67,7 @@ struct MediaType {
 impl ServiceVersions {
     fn of(site: &Site) -> ServiceVersions {
         let version = ServiceVersion { id: "v1.0", status: "CURRENT", links: SelfLink::to(site, "/v1/") };
-        ServiceVersions { versions: vec![AnyVersion::Service(version)] }
+        ServiceVersions { versions: [version] }
     }
 }
 
@@ -101,7 +92,7 @@ impl IdentityVersion {
 
 /// Lists the versions of the service, in Karbor's form
 ///
-/// And that of the identity service, for clients that were given this address as its.
+/// Those of the identity service are not among them: openstacksdk would take the newest of all for the service's.
 #[utoipa::path(
     get,
     path = "/",
@@ -110,15 +101,8 @@ impl IdentityVersion {
     security(()),
     responses((status = 300, description = "The versions there are.", body = ServiceVersions))
 )]
-pub(crate) async fn services(
-    State(control): State<Control>,
-    State(site): State<Arc<Site>>,
-) -> (StatusCode, Json<ServiceVersions>) {
-    let mut found = ServiceVersions::of(&site);
-    if !control.has_identity_elsewhere() {
-        found.versions.push(AnyVersion::Identity(IdentityVersion::at(&site)));
-    }
-    (StatusCode::MULTIPLE_CHOICES, Json(found))
+pub(crate) async fn services(State(site): State<Arc<Site>>) -> (StatusCode, Json<ServiceVersions>) {
+    (StatusCode::MULTIPLE_CHOICES, Json(ServiceVersions::of(&site)))
 }
 
 /// Shows the version of the service

@@ -33,6 +33,12 @@ choices! {
     UserToLogIn = UserById | UserByName;
     /// By `id`, or by `name` and domain.
     ProjectToScope = ProjectById | ProjectByName;
+    /// By `id`, or by `name` and its user.
+    ApplicationCredentialMethod = CredentialById | CredentialByName;
+    /// By `id`, or by `name` and domain.
+    CredentialUser = CredentialUserById | CredentialUserByName;
+    /// By `id` or by `name`, which are the same.
+    CredentialRole = CredentialRoleById | CredentialRoleByName;
 }
 
 #[derive(ToSchema)]
@@ -99,20 +105,27 @@ struct DomainRequest {
     name: Option<TextGiven>,
 }
 
-/// By `id`, or by `name` and its user.
 #[derive(ToSchema)]
-struct ApplicationCredentialMethod {
-    id: Option<TextGiven>,
-    name: Option<TextGiven>,
-    user: Option<UserOfCredential>,
+struct CredentialById {
+    id: TextGiven,
     secret: TextGiven,
 }
 
-/// By `id`, or by `name` and domain.
 #[derive(ToSchema)]
-struct UserOfCredential {
-    id: Option<TextGiven>,
-    name: Option<TextGiven>,
+struct CredentialByName {
+    name: TextGiven,
+    user: CredentialUser,
+    secret: TextGiven,
+}
+
+#[derive(ToSchema)]
+struct CredentialUserById {
+    id: TextGiven,
+}
+
+#[derive(ToSchema)]
+struct CredentialUserByName {
+    name: TextGiven,
     domain: Option<DomainRequest>,
 }
 
@@ -244,15 +257,18 @@ struct NewApplicationCredentialBody {
     #[schema(pattern = r"^[\u0020-\u007e]{8,128}$")]
     secret: Option<String>,
     /// All that the token has in its project when left out or empty.
-    roles: Option<Vec<RoleOfCredential>>,
+    roles: Option<Vec<CredentialRole>>,
     expires_at: Option<MomentGiven>,
     /// Whether its tokens may make and delete credentials.
     unrestricted: Option<bool>,
 }
 
-/// By `id` or by `name`, which are the same.
 #[derive(ToSchema)]
-struct RoleOfCredential {
-    id: Option<RoleWord>,
-    name: Option<RoleWord>,
+struct CredentialRoleById {
+    id: RoleWord,
+}
+
+#[derive(ToSchema)]
+struct CredentialRoleByName {
+    name: RoleWord,
 }

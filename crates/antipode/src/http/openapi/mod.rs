@@ -30,7 +30,7 @@ use super::Api;
 const TOKEN: &str = "token";
 
 /// The families of operations, in the order in which the document shows them.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("policies", "Which servers are backed up, when, where the backups go, and how long they are kept."),
     (
         "backups",
@@ -90,12 +90,6 @@ impl Routes {
         let handlers = described.2.clone();
         self = self.at(path, described);
         self.router = self.router.route(&format!("{path}/"), handlers);
-        self
-    }
-
-    /// Another address of what is described already.
-    pub(super) fn also_at(mut self, path: &str, described: UtoipaMethodRouter<Api>) -> Routes {
-        self.router = self.router.route(path, described.2);
         self
     }
 

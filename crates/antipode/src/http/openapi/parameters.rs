@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema};
 
 use super::schema::{
-    ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, OperationStatusWord, OperationTypeWord,
+    ForeignId, Id, ImageTypeWord, ItemStatus, MomentGiven, OperationStatusWord, OperationTypeWord, PageLimit,
     ProjectRoleWord, ProviderId, RecordStatus, RegionRoleWord, RegionText, RoleWord, TagKey, TextGiven,
     VaultIdText,
 };
@@ -71,11 +71,11 @@ pub(super) fn of_path(path: &str) -> Vec<RefOr<Parameter>> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
     /// How many rows at most. More than 1000 means 1000.
-    #[param(required = false, minimum = 1, default = 1000)]
-    limit: u32,
+    #[param(required = false, value_type = PageLimit)]
+    limit: u64,
     /// How many rows to leave out, counted from the beginning or from the marker.
-    #[param(required = false, default = 0)]
-    offset: u32,
+    #[param(required = false, maximum = 4_294_967_295_u64, default = 0)]
+    offset: u64,
     /// The id of the last row of the page before.
     #[param(required = false)]
     marker: Id,
@@ -276,11 +276,11 @@ pub(crate) struct ServerFilters {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ServerPage {
     /// How many rows at most. More than 1000 means 1000.
-    #[param(required = false, minimum = 1, default = 1000)]
-    limit: u32,
+    #[param(required = false, value_type = PageLimit)]
+    limit: u64,
     /// How many rows to leave out, counted from the beginning or from the marker.
-    #[param(required = false, default = 0)]
-    offset: u32,
+    #[param(required = false, maximum = 4_294_967_295_u64, default = 0)]
+    offset: u64,
     /// The id of the last server of the page before.
     #[param(required = false)]
     marker: ForeignId,
@@ -301,13 +301,13 @@ pub(crate) struct MarkerQuery {
 pub(crate) struct IdentityFilters {
     /// Exactly this name.
     #[param(required = false)]
-    name: String,
+    name: TextGiven,
     /// Those that may be used, or those that may not.
     #[param(required = false)]
     enabled: bool,
     /// Of this domain; there is `default` only.
     #[param(required = false)]
-    domain_id: String,
+    domain_id: TextGiven,
 }
 
 /// Which of a list by its name.
@@ -316,7 +316,7 @@ pub(crate) struct IdentityFilters {
 pub(crate) struct NameFilter {
     /// Exactly this name.
     #[param(required = false)]
-    name: String,
+    name: TextGiven,
 }
 
 /// Which services to list.
@@ -325,10 +325,10 @@ pub(crate) struct NameFilter {
 pub(crate) struct ServiceFilters {
     /// Exactly this name.
     #[param(required = false)]
-    name: String,
+    name: TextGiven,
     /// Exactly this type.
     #[param(required = false, rename = "type")]
-    service_type: String,
+    service_type: TextGiven,
 }
 
 /// Which endpoints to list.
@@ -337,13 +337,13 @@ pub(crate) struct ServiceFilters {
 pub(crate) struct EndpointFilters {
     /// Of this service.
     #[param(required = false)]
-    service_id: String,
+    service_id: TextGiven,
     /// Of this interface; there is `public` only.
     #[param(required = false)]
-    interface: String,
+    interface: TextGiven,
     /// In this region.
     #[param(required = false)]
-    region_id: String,
+    region_id: TextGiven,
 }
 
 /// Which role assignments to list.
@@ -358,13 +358,13 @@ pub(crate) struct AssignmentFilters {
     scope_project_id: ForeignId,
     /// In the region itself, whatever the value.
     #[param(required = false, rename = "scope.system")]
-    scope_system: String,
+    scope_system: TextGiven,
     /// Of this role.
     #[param(required = false, rename = "role.id")]
     role_id: RoleWord,
     /// With names beside the ids; `0` for without.
     #[param(required = false)]
-    include_names: String,
+    include_names: TextGiven,
 }
 
 /// The token that an operation is about.

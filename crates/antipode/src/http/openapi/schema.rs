@@ -84,6 +84,8 @@ schemas! {
     NoAgentGiven = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([0, 2]));
     /// True or false, as such or as text.
     FlagGiven = flag_or_text();
+    /// How many rows; what is above the largest page means the largest page.
+    PageLimit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).default(Some(1000.into()));
     /// Any text without NUL.
     TextGiven = text(r"^[^\u0000]*$");
     /// A name of identity: 1 to 64 printable characters.
