@@ -7,6 +7,7 @@
 #   make docs         the documentation of the crates, warnings are errors
 #   make bench-peers  restic, rustic, borg and bupstash, for comparison
 #   make bench        Antipode and its peers on the same disks, five rounds: bench/README.md
+#   make bench-replication  copies to another region against those of the peers: bench/README.md
 #   make bench-generations  generation 1,000 against generation 2
 #   make bench-index  MILLIONS=100  an index of that many million chunks: memory, disk, look-ups
 #   make bench-cut    the sweep of how disks are cut: docs/rfd/0002
@@ -34,7 +35,7 @@ export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 export ANTIPODE_KEYSTONE_PYTHON := $(TARGET)/keystone/bin/python
 
-.PHONY: demo test lint fmt bench bench-peers bench-generations bench-index bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long schemathesis-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench bench-peers bench-replication bench-generations bench-index bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long schemathesis-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -64,6 +65,12 @@ bench: bench-peers
 	bench/dataset.sh $(BENCH_DIR)/data
 	nice -n -5 bench/compare.py --antipode $(TARGET)/release/antipode --data $(BENCH_DIR)/data \
 		--peers $(BENCH_DIR)/peers --work $(BENCH_DIR)/work --output $(BENCH_DIR)/figures.json $(BENCH_ARGS)
+
+bench-replication: bench-peers
+	cargo build --locked --release --package antipode --bin antipode
+	bench/dataset.sh $(BENCH_DIR)/data
+	nice -n -5 bench/replication.py --antipode $(TARGET)/release/antipode --data $(BENCH_DIR)/data \
+		--peers $(BENCH_DIR)/peers --work $(BENCH_DIR)/work --output $(BENCH_DIR)/replication.json $(BENCH_ARGS)
 
 bench-generations: prepare-build
 	cargo build --locked --release --package antipode --bin antipode

@@ -32,7 +32,8 @@ def folder_bytes(folder):
 class Region:
     """A running region with one server `bench` whose disks lie in `sources`."""
 
-    def __init__(self, binary, folder, sources, targets, disks, opens_before_storing=True, name="bench"):
+    def __init__(self, binary, folder, sources, targets, disks, opens_before_storing=True, name="bench",
+                 peer_port=None, peer_url=None):
         self.binary, self.name, self.folder = binary, name, pathlib.Path(folder)
         self.folder.mkdir(parents=True)
         password = self.folder / "password"
@@ -40,12 +41,16 @@ class Region:
         self.port = free_port()
         init = [binary, "init", "--region", name, "--dir", self.folder / "region", "--source-root", sources,
                 "--source-root", targets, "--password-file", password, "--api-listen", f"127.0.0.1:{self.port}",
-                "--peer-listen", f"127.0.0.1:{free_port()}", "--waive-kit", name]
+                "--peer-listen", f"127.0.0.1:{peer_port or free_port()}", "--waive-kit", name]
         subprocess.run(init, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         config = self.folder / "region" / "antipode.toml"
         if not opens_before_storing:
             with config.open("a", encoding="utf-8") as text:
                 text.write("\n[work]\nopens_before_storing = false\n")
+        if peer_url:
+            # Where the other region is to find this one.
+            text = config.read_text(encoding="utf-8").replace("[peer]\n", f'[peer]\nurl = "{peer_url}"\n')
+            config.write_text(text, encoding="utf-8")
         self.start()
         self.store = self.folder / "region" / "data" / "store"
         self.server = self.add_server("bench", sources, disks)
@@ -139,6 +144,39 @@ class Region:
         item = answer["backup"]["checkpoint_item_id"]
         self._wait(f"/antipode/v1/checkpoint_items/{item}", "checkpoint_item", "available", ["error"])
         return item, time.perf_counter() - start
+
+    def make_policy(self, name):
+        """A policy over the server, run by hand; its id."""
+        operation = {"name": "backup", "enabled": False, "operation_type": "backup", "operation_definition": {},
+                     "trigger": {"properties": {"pattern": "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nRRULE:FREQ=DAILY;BYHOUR=1;"
+                                                "BYMINUTE=30\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"}}}
+        policy = {"name": name, "provider_id": PROVIDER, "parameters": {"common": {}}, "scheduled_operations": [operation],
+                  "resources": [{"id": self.server, "type": "OS::Nova::Server", "name": self.server}]}
+        return self.call("POST", f"/v1/{self.project}/policies", {"policy": policy})["policy"]["id"]
+
+    def run_policy(self, policy):
+        """Runs a policy and waits for its backups."""
+        body = {"checkpoint": {"plan_id": policy, "parameters": {"auto_trigger": False}}}
+        path = f"/v1/{self.project}/providers/{PROVIDER}/checkpoints"
+        checkpoint = self.call("POST", path, body)["checkpoint"]["id"]
+        listed = self.call("GET", f"/v1/{self.project}/checkpoint_items?checkpoint_id={checkpoint}")
+        for item in listed["checkpoint_items"]:
+            self._wait(f"/antipode/v1/checkpoint_items/{item['id']}", "checkpoint_item", "available", ["error"])
+
+    def replicate(self, policy, far, accelerated):
+        """Replicates what a policy made and waits for it; the ids of the records."""
+        order = {"policy_id": policy, "destination_region": far.name, "destination_project_id": far.project,
+                 "enable_acceleration": accelerated}
+        path = f"/v1/{self.project}/providers/{PROVIDER}/checkpoints/replicate"
+        ordered = self.call("POST", path, {"replication": order})["replication"]["checkpoint_items"]
+        records = [row["replication_record_id"] for row in ordered]
+        for record in records:
+            self._wait(f"/v1/{self.project}/replication_records/{record}", "replication_record", "success", ["fail", "skip"])
+        return records
+
+    def record(self, record):
+        """A replication record as our own surface shows it."""
+        return self.call("GET", f"/antipode/v1/replication_records/{record}")["replication_record"]
 
     def restore(self, item):
         """Restores an item of the first disk; returns the seconds."""
