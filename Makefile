@@ -10,6 +10,8 @@
 #   make bench-replication  copies to another region against those of the peers: bench/README.md
 #   make bench-generations  generation 1,000 against generation 2
 #   make bench-index  MILLIONS=100  an index of that many million chunks: memory, disk, look-ups
+#   make bench-api    lists, counts, pages and replication orders over 100,000 backups: bench/README.md
+#   make bench-clients  honest calls beside broken, idle and greedy clients
 #   make bench-cut    the sweep of how disks are cut: docs/rfd/0002
 #   make kill-rounds  ROUNDS=200   kill -9 at random moments, audited after each round
 #   make power-cuts   ROUNDS=2000  power cuts under both regions, everything acknowledged restored after each
@@ -35,7 +37,7 @@ export CARGO_TARGET_DIR := $(TARGET)
 export ANTIPODE_PYTHON := $(TARGET)/python/bin/python
 export ANTIPODE_KEYSTONE_PYTHON := $(TARGET)/keystone/bin/python
 
-.PHONY: demo test lint fmt bench bench-peers bench-replication bench-generations bench-index bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long schemathesis-long prepare-build prepare-demo prepare-test
+.PHONY: demo test lint fmt bench bench-peers bench-replication bench-generations bench-index bench-api bench-clients bench-cut docs kill-rounds power-cuts sim-long hostile-long fuzz-long schemathesis-long prepare-build prepare-demo prepare-test
 
 prepare-build prepare-demo prepare-test: prepare-%:
 	@tools/prepare.sh $*
@@ -81,6 +83,17 @@ bench-index: prepare-build
 	@mkdir -p $(BENCH_DIR)
 	rm -rf $(BENCH_DIR)/index
 	cargo run --locked --release --package vault --example index_fill -- $(BENCH_DIR)/index $(MILLIONS)
+
+bench-api: prepare-build
+	cargo build --locked --release --workspace --bin antipode --example fill
+	@mkdir -p $(BENCH_DIR)/work
+	bench/api.py --antipode $(TARGET)/release/antipode --fill $(TARGET)/release/examples/fill \
+		--work $(BENCH_DIR)/work $(BENCH_ARGS)
+
+bench-clients: prepare-build
+	cargo build --locked --release --package antipode --bin antipode
+	@mkdir -p $(BENCH_DIR)/work
+	bench/clients.py --antipode $(TARGET)/release/antipode --work $(BENCH_DIR)/work $(BENCH_ARGS)
 
 bench-cut: prepare-test
 	@mkdir -p $(BENCH_DIR)
