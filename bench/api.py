@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the API of a region whose project holds 100,000 backups.
 
-    bench/api.py --antipode BINARY --fill BINARY --work DIRECTORY [--items 100000] [--rounds 3] [--output FILE]
+    bench/api.py --antipode BINARY --fill BINARY --work DIRECTORY [--items 100000] [--rounds 3] [--only TEXT | --orders-only] [--output FILE]
 
 `antipode serve` runs over a catalog that `fill` (an example of the crate `catalog`) filled: 20 policies, 500 servers,
 tags on a quarter of the items, replication records on a tenth. Each list, count and page is asked for by one client and
@@ -204,6 +204,7 @@ def main():
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="questions whose name holds this text; no replication")
+    parser.add_argument("--orders-only", action="store_true", help="the replication orders without the lists")
     parser.add_argument("--output", help="keeps every single figure as JSON")
     arguments = parser.parse_args()
     work = pathlib.Path(arguments.work).resolve() / "api"
@@ -212,18 +213,21 @@ def main():
     antipode = str(pathlib.Path(arguments.antipode).resolve())
     figures, regions = {}, []
     try:
-        lists = start(antipode, work, "lists")
-        regions.append(lists)
-        lists.stop()
-        fill(arguments.fill, lists, arguments.items, POLICIES, SERVERS)
-        lists.start()
-        figures["lists"] = measure_lists(lists, arguments.items, arguments.rounds, arguments.only)
-        lists.stop()
-        print_lists(figures["lists"])
+        if not arguments.orders_only:
+            lists = start(antipode, work, "lists")
+            regions.append(lists)
+            lists.stop()
+            fill(arguments.fill, lists, arguments.items, POLICIES, SERVERS)
+            lists.start()
+            figures["lists"] = measure_lists(lists, arguments.items, arguments.rounds, arguments.only)
+            lists.stop()
+            print_lists(figures["lists"])
         if not arguments.only:
             near, far = start(antipode, work, "near"), start(antipode, work, "far")
             regions += [near, far]
             near.pair(far)
+            # One order while the other region is there: the grant is known from then on.
+            near.replicate_item(far)
             far.stop()
             near.stop()
             fill(arguments.fill, near, arguments.items, 1, SERVERS)

@@ -174,6 +174,14 @@ class Region:
             self._wait(f"/v1/{self.project}/replication_records/{record}", "replication_record", "success", ["fail", "skip"])
         return records
 
+    def replicate_item(self, far):
+        """Replicates the newest backup and waits for it."""
+        [item] = self.call("GET", f"/v1/{self.project}/checkpoint_items?limit=1")["checkpoint_items"]
+        order = {"replication": {"destination_region": far.name, "destination_project_id": far.project}}
+        path = f"/v1/{self.project}/providers/{PROVIDER}/checkpoint_items/{item['id']}/replicate"
+        record = self.call("POST", path, order)["replication"]["replication_record_id"]
+        self._wait(f"/v1/{self.project}/replication_records/{record}", "replication_record", "success", ["fail", "skip"])
+
     def record(self, record):
         """A replication record as our own surface shows it."""
         return self.call("GET", f"/antipode/v1/replication_records/{record}")["replication_record"]

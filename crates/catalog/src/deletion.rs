@@ -2,30 +2,21 @@
 //! that is being copied to another region stays; one whose record only waits goes and its record is
 //! skipped.
 
-use model::checkpoint::{CheckpointItem, ItemEvent, ItemState};
-use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, ReplicationRecordId};
+use model::checkpoint::ItemEvent;
+use model::ids::{CheckpointId, CheckpointItemId, ProjectId, ReplicationRecordId};
 use model::replication::{RecordEvent, RecordState};
 use model::time::Timestamp;
 
 use crate::adoption::lock_policies_of;
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
-use crate::items::{LockedItem, item_columns, lock_item, store_item_state, whole_items};
+use crate::items::{LockedItem, lock_item, store_item_state};
 use crate::jobs::{JobKind, Lease, NewJob, check_lease_on, end_job, enqueue, lock_job};
 use crate::records::{RecordChange, lock_record, store_record_state};
 use crate::region::{require_unblocked, require_unfrozen};
 use crate::replicas::ReplicaState;
 use crate::state_outbox::{note_item_gone, note_item_ordered};
 use crate::value::{Value, values};
-
-/// What retention looks at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetentionItem {
-    /// The item.
-    pub item: CheckpointItem,
-    /// Whether it is being copied, or restored: it cannot go now.
-    pub is_in_use: bool,
-}
 
 impl Catalog {
     /// Orders the deletion of a checkpoint, or of some of its items: all of them or none. Answers the
@@ -168,73 +159,6 @@ impl Catalog {
         note_item_gone(&mut tx, item, purge_after, now).await?;
         end_job(&mut tx, JobKind::Delete, item.bytes(), now).await?;
         tx.commit().await
-    }
-
-    /// The items of a policy's runs that retention decides about, oldest first. Those whose deletion was
-    /// undone by a person are left to people.
-    pub async fn items_for_retention(&self, policy: PolicyId) -> Result<Vec<RetentionItem>, CatalogError> {
-        let mut tx = self.read("reading items for retention").await?;
-        let rows = tx
-            .all(
-                concat!(
-                    "SELECT ",
-                    item_columns!(),
-                    " FROM checkpoint_items WHERE policy_id = $1 AND state <> 'deleted' \
-                     AND undeleted_at IS NULL ORDER BY created_at, id"
-                ),
-                values![policy],
-            )
-            .await?;
-        let items = whole_items(&mut tx, &rows).await?;
-        let copied = tx
-            .all(
-                "SELECT DISTINCT r.checkpoint_item_id AS item_id FROM replication_records r \
-                 JOIN checkpoint_items i ON i.id = r.checkpoint_item_id WHERE i.policy_id = $1 \
-                 AND r.state IN ('copying', 'verifying', 'publishing')",
-                values![policy],
-            )
-            .await?;
-        let copied = copied.iter().map(|row| row.id("item_id")).collect::<Result<Vec<_>, _>>()?;
-        let is_in_use = |item: &CheckpointItem| {
-            matches!(item.state, ItemState::WaitingRestore | ItemState::Restoring)
-                || copied.contains(&item.id)
-        };
-        Ok(items.into_iter().map(|item| RetentionItem { is_in_use: is_in_use(&item), item }).collect())
-    }
-
-    /// When an item of a policy's runs last changed, if it has any: as long as it stays the same, retention
-    /// decides by the same items. Items that are still being made do not count, neither here nor there.
-    pub async fn items_changed_at(&self, policy: PolicyId) -> Result<Option<Timestamp>, CatalogError> {
-        let mut tx = self.read("looking for changed items").await?;
-        let row = tx
-            .first(
-                "SELECT updated_at FROM checkpoint_items WHERE policy_id = $1 AND state <> 'deleted' \
-                 AND state NOT IN ('waiting_protect', 'protecting') ORDER BY updated_at DESC LIMIT 1",
-                values![policy],
-            )
-            .await?;
-        row.map_or(Ok(None), |row| row.optional_time("updated_at"))
-    }
-
-    /// Items whose noted end has come, whatever their policy; at most `limit`.
-    pub async fn items_past_expiry(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<CheckpointItem>, CatalogError> {
-        let mut tx = self.read("reading items past their end").await?;
-        let rows = tx
-            .all(
-                concat!(
-                    "SELECT ",
-                    item_columns!(),
-                    " FROM checkpoint_items WHERE expired_at <= $1 AND state IN ('available', 'error') \
-                     AND undeleted_at IS NULL ORDER BY expired_at, id LIMIT $2"
-                ),
-                values![now, limit.min(crate::page::PAGE_ROWS_MAX)],
-            )
-            .await?;
-        whole_items(&mut tx, &rows).await
     }
 }
 

@@ -161,6 +161,22 @@ impl Catalog {
         ITEMS.count(&mut tx, terms_of(project, filter)).await
     }
 
+    /// Some items by their ids, in no order; those that do not exist are left out.
+    pub async fn items_of(&self, ids: &[CheckpointItemId]) -> Result<Vec<CheckpointItem>, CatalogError> {
+        let mut tx = self.read("reading checkpoint items").await?;
+        let mut items = Vec::with_capacity(ids.len());
+        for some in ids.chunks(IDS_A_STATEMENT) {
+            let sql = format!(
+                concat!("SELECT ", item_columns!(), " FROM checkpoint_items WHERE id IN ({})"),
+                places(1, some.len())
+            );
+            // Safe: made of our own words and places; every value is bound.
+            let rows = tx.all(AssertSqlSafe(sql), some.iter().map(Value::from).collect()).await?;
+            items.extend(whole_items(&mut tx, &rows).await?);
+        }
+        Ok(items)
+    }
+
     /// The newest live backup of a server made here: the base of the next one.
     pub async fn newest_available_item(
         &self,

@@ -36,6 +36,7 @@ mod region;
 mod replicas;
 mod replication;
 mod restores;
+mod retention;
 mod schedule;
 mod servers;
 mod state_outbox;
@@ -51,7 +52,6 @@ pub use checkpoints::RunSharing;
 pub use collection::{
     CollectablePack, Collection, CollectionBegun, CollectionEnd, CollectionProgress, DoomedPack,
 };
-pub use deletion::RetentionItem;
 pub use engine::Catalog;
 pub use error::{CatalogError, Conflict};
 pub use holdings::DoneRecord;

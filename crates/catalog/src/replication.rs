@@ -64,8 +64,9 @@ pub struct ItemReplicationOrder {
     pub keep_days: Option<u32>,
 }
 
-/// How many records one statement writes; the engines allow some 32,000 values in one.
-const RECORDS_A_STATEMENT: usize = 500;
+/// How many records one statement writes. SQLite looks a value up by its number in a list, so that a statement with many
+/// values costs more than several with few.
+const RECORDS_A_STATEMENT: usize = 50;
 
 /// The first incarnation of a replica.
 const FIRST_GENERATION: u32 = 1;

@@ -73,10 +73,13 @@ impl Control {
 
     async fn expire_items_of(&self, policy: &Policy) -> Result<(), Error> {
         let Some(operation) = policy.backup_operation() else { return Ok(()) };
-        let now = self.now();
-        let judged = self.judge_items(policy, operation.definition.retention(), now).await?;
+        let (retention, now) = (operation.definition.retention(), self.now());
+        if retention.keeps_everything() {
+            return Ok(());
+        }
+        let judged = self.judge_items(policy, retention, now).await?;
         let expired: Vec<CheckpointItemId> =
-            judged.iter().filter(|one| one.verdict.is_expired()).map(|one| one.item.id).collect();
+            judged.iter().filter(|verdict| verdict.is_expired()).map(|verdict| verdict.id).collect();
         if expired.is_empty() {
             return Ok(());
         }

@@ -1,13 +1,12 @@
 //! Preview of retention: what the rules of a policy, or rules that are not saved yet, say of each of its
 //! backups now or at a later moment. It asks the very function that expiry asks, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use catalog::RetentionItem;
 use model::checkpoint::CheckpointItem;
-use model::ids::{CheckpointItemId, PolicyId, ResourceId};
+use model::ids::{CheckpointItemId, PolicyId};
 use model::policy::Policy;
-use model::retention::{self, Candidate, Retention, Verdict};
+use model::retention::{self, Retention, Verdict};
 use model::time::Timestamp;
 
 use crate::Control;
@@ -65,16 +64,16 @@ impl Control {
         let policy = self.policy_of(project, order.policy_id).await?;
         let at = order.at.unwrap_or(self.now());
         let retention = order.retention.unwrap_or_else(|| retention_of(&policy));
-        let judged = self.judge_items(&policy, &retention, at).await?;
-        let expired = judged.iter().filter(|one| one.verdict.is_expired()).count();
+        let verdicts = self.judge_items(&policy, &retention, at).await?;
+        let expired_count = verdicts.iter().filter(|verdict| verdict.is_expired()).count() as u64;
         let region = self.catalog().region().await?;
         Ok(RetentionPreview {
             policy_id: policy.id,
             at,
-            kept_count: (judged.len() - expired) as u64,
-            expired_count: expired as u64,
+            kept_count: verdicts.len() as u64 - expired_count,
+            expired_count,
             frozen_reason: region.and_then(|region| region.frozen_reason),
-            items: cut(judged, &order.page)?,
+            items: self.with_items(cut(verdicts, &order.page)?).await?,
         })
     }
 
@@ -84,18 +83,19 @@ impl Control {
         policy: &Policy,
         retention: &Retention,
         at: Timestamp,
-    ) -> Result<Vec<JudgedItem>, Error> {
-        let mut by_server: BTreeMap<ResourceId, Vec<Candidate>> = BTreeMap::new();
-        let mut items: BTreeMap<CheckpointItemId, CheckpointItem> = BTreeMap::new();
-        for RetentionItem { item, is_in_use } in self.catalog().items_for_retention(policy.id).await? {
-            let of_server = by_server.entry(item.resource_id.clone()).or_default();
-            of_server.push(Candidate::of(&item, is_in_use));
-            items.insert(item.id, item);
-        }
-        let verdicts = by_server.values().flat_map(|items| retention::judge(retention, items, at));
-        let judged =
-            verdicts.filter_map(|verdict| items.remove(&verdict.id).map(|item| JudgedItem { item, verdict }));
-        Ok(judged.collect())
+    ) -> Result<Vec<Verdict>, Error> {
+        let by_server = self.catalog().retention_candidates(policy.id).await?;
+        Ok(by_server.values().flat_map(|items| retention::judge(retention, items, at)).collect())
+    }
+
+    /// A page of verdicts with the backups they are about. One that went meanwhile is left out.
+    async fn with_items(&self, page: PageOf<Verdict>) -> Result<PageOf<JudgedItem>, Error> {
+        let ids: Vec<CheckpointItemId> = page.rows.iter().map(|verdict| verdict.id).collect();
+        let items = self.catalog().items_of(&ids).await?;
+        let mut items: HashMap<CheckpointItemId, CheckpointItem> =
+            items.into_iter().map(|item| (item.id, item)).collect();
+        let with_item = |verdict: Verdict| Some(JudgedItem { item: items.remove(&verdict.id)?, verdict });
+        Ok(PageOf { rows: page.rows.into_iter().filter_map(with_item).collect(), has_more: page.has_more })
     }
 }
 
@@ -106,14 +106,14 @@ fn retention_of(policy: &Policy) -> Retention {
 }
 
 /// The part of the whole that a page asks for.
-fn cut(mut judged: Vec<JudgedItem>, page: &Page<()>) -> Result<PageOf<JudgedItem>, Error> {
+fn cut(mut verdicts: Vec<Verdict>, page: &Page<()>) -> Result<PageOf<Verdict>, Error> {
     if let Some(marker) = &page.marker {
-        let last = judged.iter().position(|one| one.item.id.to_string() == *marker);
+        let last = verdicts.iter().position(|verdict| verdict.id.to_string() == *marker);
         let last = last.ok_or_else(|| Error::invalid("marker", "names nothing in this list"))?;
-        judged.drain(..=last);
+        verdicts.drain(..=last);
     }
     let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
-    let mut rows: Vec<JudgedItem> = judged.into_iter().skip(offset).collect();
+    let mut rows: Vec<Verdict> = verdicts.into_iter().skip(offset).collect();
     let has_more = rows.len() > page.limit as usize;
     rows.truncate(page.limit as usize);
     Ok(PageOf { rows, has_more })

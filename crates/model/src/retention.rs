@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Datelike;
 
-use crate::checkpoint::{CheckpointItem, ItemState};
 use crate::ids::CheckpointItemId;
 use crate::time::Timestamp;
 
@@ -107,6 +106,11 @@ impl Retention {
         u32::try_from(days).ok().filter(|days| *days > 0)
     }
 
+    /// Whether nothing ever goes by it, whatever there is.
+    pub fn keeps_everything(&self) -> bool {
+        self.fields.permanent || (self.count_max().is_none() && self.fields.duration_days <= 0)
+    }
+
     /// The limit by count, if there is one.
     fn count_max(&self) -> Option<usize> {
         usize::try_from(self.fields.max_backups).ok().filter(|count| *count > 0)
@@ -157,22 +161,6 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What retention needs to know of an item. `is_held` comes from holds, locks, open replication
-    /// records and restores.
-    pub fn of(item: &CheckpointItem, is_held: bool) -> Candidate {
-        Candidate {
-            id: item.id,
-            protected_at: item.protected_at.unwrap_or(item.created_at),
-            arrival: item
-                .origin
-                .as_ref()
-                .map(|origin| Arrival { arrived_at: origin.arrived_at, keep_until: origin.keep_until }),
-            auto_trigger: item.auto_trigger,
-            is_available: item.state == ItemState::Available,
-            is_held,
-        }
-    }
-
     /// The moment that counts: a source cannot make its replicas look newer than their arrival.
     pub fn moment(&self) -> Timestamp {
         self.arrival.map_or(self.protected_at, |arrival| self.protected_at.min(arrival.arrived_at))

@@ -49,7 +49,7 @@ pub(crate) async fn a_policy_adopts_the_backups_of_a_deleted_one(world: &World) 
     assert_eq!((items_of(world, old.id).await, items_of(world, new.id).await), (0, 4));
     let run = world.catalog.checkpoint(&project(), checkpoint_id(1)).await.unwrap();
     assert_eq!((run.policy_id, run.plan_id), (Some(new.id), new.id.to_string()));
-    assert_eq!(world.catalog.items_for_retention(new.id).await.unwrap().len(), 4);
+    assert_eq!(world.catalog.retention_candidates(new.id).await.unwrap().values().flatten().count(), 4);
     assert_eq!(adopt(world, new.id, old.id).await.unwrap(), Adopted::default(), "once more changes nothing");
     let deleted = world.catalog.deleted_policies(&project()).await.unwrap();
     assert_eq!(deleted[0].adopted_by, Some(new.id));

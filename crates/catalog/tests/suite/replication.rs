@@ -125,6 +125,13 @@ async fn many_items(world: &World, policy: &Policy, count: usize) {
 pub(crate) async fn a_full_order_is_gone_on_with_by_asking_again(world: &World) {
     let policy = world.policy(1, &["s1"]).await;
     many_items(world, &policy, ITEMS_AN_ORDER_MAX + 500).await;
+    // Retention reads them some at a time, and misses none on the way.
+    let candidates = world.catalog.retention_candidates(policy.id).await.unwrap();
+    let mut seen: Vec<_> = candidates.values().flatten().map(|candidate| candidate.id).collect();
+    assert_eq!(seen.len(), ITEMS_AN_ORDER_MAX + 501);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), ITEMS_AN_ORDER_MAX + 501, "each once");
     let mut listed = Vec::new();
     for (call, (expected, left)) in (1..).zip([(ITEMS_AN_ORDER_MAX, 501), (501, 0), (0, 0)]) {
         let plan = planned(world, &policy).await;

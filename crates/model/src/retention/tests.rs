@@ -120,6 +120,16 @@ fn no_limit_keeps_everything() {
 }
 
 #[test]
+fn what_keeps_everything_says_so() {
+    for fields in [RetentionFields::default(), RetentionFields { permanent: true, ..count(1) }, days(-1)] {
+        assert!(Retention::new(fields).unwrap().keeps_everything());
+    }
+    for fields in [count(1), days(1)] {
+        assert!(!Retention::new(fields).unwrap().keeps_everything());
+    }
+}
+
+#[test]
 fn a_count_keeps_the_newest_automatic_ones_and_no_manual_one_goes_by_it() {
     check(count(3), &daily(5), "2026-11-05T13:00:00", &[1, 2]);
     check(count(9), &daily(5), "2026-11-05T13:00:00", &[]);
@@ -372,6 +382,7 @@ proptest! {
             items.iter().filter(|item| is_expired(item, &fields, &items, now)).map(|item| item.id).collect();
         prop_assert_eq!(gone.iter().copied().collect::<BTreeSet<_>>(), expected, "the rules said again agree");
 
+        prop_assert!(gone.is_empty() || !retention.keeps_everything());
         let is_gone = |item: &&Candidate| gone.contains(&item.id);
         for item in items.iter().filter(is_gone) {
             prop_assert!(item.is_available && !item.is_held);
