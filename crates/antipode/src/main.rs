@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use antipode::cli::{self, ApiCommand, Cli, Command};
+use antipode::cli::{self, ApiCommand, Cli, Command, ReceiptCommand};
 use antipode::config::Config;
 use antipode::serve::StartError;
 use antipode::vault_command::VaultCommand;
@@ -30,6 +30,10 @@ async fn main() -> ExitCode {
         }
         Command::Vault(VaultCommand::Served(command)) => {
             cli::exit_code(cli::run(ApiCommand::Vault(command), global).await)
+        }
+        Command::Receipt(ReceiptCommand::Verify(args)) => cli::exit_code(cli::verify_receipt(&args, &global)),
+        Command::Receipt(ReceiptCommand::Served(command)) => {
+            cli::exit_code(cli::run(ApiCommand::Receipt(command), global).await)
         }
         Command::Dev(args) => ended(dev::run(args, global.quiet || global.json).await),
         Command::Demo(args) => ended(demo::run(args).await),

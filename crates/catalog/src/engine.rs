@@ -50,7 +50,7 @@ enum Engine {
 }
 
 /// Migrations in the order of their numbers: number, name, SQLite text, PostgreSQL text.
-const MIGRATIONS: [(i64, &str, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 6] = [
     (
         1,
         "first",
@@ -80,6 +80,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 5] = [
         "long lists",
         include_str!("../migrations/sqlite/0005_long_lists.sql"),
         include_str!("../migrations/postgres/0005_long_lists.sql"),
+    ),
+    (
+        7,
+        "verbs and limits",
+        include_str!("../migrations/sqlite/0007_verbs_and_limits.sql"),
+        include_str!("../migrations/postgres/0007_verbs_and_limits.sql"),
     ),
 ];
 

@@ -3,7 +3,7 @@
 use model::checkpoint::{IllegalItemMove, ItemState};
 use model::ids::{CheckpointItemId, PolicyId, ResourceId};
 use model::quota::Exceeded;
-use model::replication::IllegalRecordMove;
+use model::replication::{IllegalPace, IllegalRecordMove, RecordState};
 
 /// Why a transaction of the catalog did not happen. Nothing of it was written.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +164,15 @@ pub enum Conflict {
     /// The record's drawing does not list the move.
     #[error(transparent)]
     IllegalRecordMove(#[from] IllegalRecordMove),
+    /// A record that has ended is neither paused nor resumed.
+    #[error(transparent)]
+    IllegalPace(#[from] IllegalPace),
+    /// Only a record that ended without a replica can be ordered again.
+    #[error("the replication is {}; what failed, was skipped, cancelled or lost can be retried", state.word())]
+    NotRetried {
+        /// Where it is in its life.
+        state: RecordState,
+    },
     /// The manifest offered as a base is not live in the vault.
     #[error("the base manifest is not live")]
     BaseNotLive,
@@ -247,6 +256,12 @@ impl CatalogError {
 
 impl From<IllegalItemMove> for CatalogError {
     fn from(illegal: IllegalItemMove) -> CatalogError {
+        CatalogError::Conflict(illegal.into())
+    }
+}
+
+impl From<IllegalPace> for CatalogError {
+    fn from(illegal: IllegalPace) -> CatalogError {
         CatalogError::Conflict(illegal.into())
     }
 }

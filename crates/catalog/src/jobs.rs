@@ -352,6 +352,24 @@ pub(crate) async fn end_job(
     Ok(())
 }
 
+/// Opens a job that was ended before its time, at its old place: a moment and a priority that had their turn
+/// have it still. What it was postponed for is forgotten.
+pub(crate) async fn reopen_job(
+    tx: &mut Tx,
+    kind: JobKind,
+    subject: Subject,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    tx.execute(
+        "UPDATE jobs SET is_open = 1, run_at = CASE WHEN run_at > $1 THEN $1 ELSE run_at END, attempts = 0, \
+         lease_owner = NULL, lease_until = 0, reason_code = '', reason = '', updated_at = $1 \
+         WHERE kind = $2 AND subject = $3 AND is_open = 0",
+        values![now, kind.word(), subject_text(subject)],
+    )
+    .await?;
+    Ok(())
+}
+
 pub(crate) fn subject_text(subject: Subject) -> String {
     OperationId::from_bytes(subject).to_string()
 }

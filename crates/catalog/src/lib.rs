@@ -64,7 +64,7 @@ pub use jobs::{Claim, Job, JobKind, Lease, Postponement, Subject};
 pub use operation_logs::{OperationLogFilter, OperationLogSort};
 pub use packs::{NewOperation, PACKS_MAX, PackRow, SealedPack};
 pub use page::{Direction, PAGE_ROWS_MAX, Page, Sort};
-pub use peers::{Invitation, Peer, PeerHead};
+pub use peers::{Invitation, Peer, PeerHead, PeerLimit};
 pub use policies::{PolicyFilter, PolicySort};
 pub use publishing::{NewReplica, PublishedReplica};
 pub use quarantine::QuarantinedItem;
@@ -72,7 +72,7 @@ pub use rebuild::{RebuiltItem, RebuiltQuarantine, RebuiltRegion, RebuiltReplica,
 pub use records::{RecordChange, RecordFilter, RecordSort, StoredReplica, TransferProgress};
 pub use region::{NewRegion, Region};
 pub use replicas::{HeadIssue, Replica, ReplicaState};
-pub use replication::{ItemReplicationOrder, NewRecords};
+pub use replication::{ItemReplicationOrder, NewRecords, RetryOrder};
 pub use restores::RestoreSort;
 pub use schedule::{OPERATIONS_MAX, PlannedOperation, Slot};
 pub use servers::ServerSort;

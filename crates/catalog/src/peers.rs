@@ -1,6 +1,7 @@
 //! Peers and how they became known: invitations, pairing, and the newest signed head of each.
 
 use model::ids::RegionName;
+use model::rate::ByteRate;
 use model::time::Timestamp;
 
 use crate::engine::Catalog;
@@ -51,6 +52,15 @@ pub struct PeerHead {
     pub head: Vec<u8>,
     /// When it came in.
     pub received_at: Timestamp,
+}
+
+/// How fast a peer may be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerLimit {
+    /// The peer.
+    pub region: RegionName,
+    /// For all transfers to it together.
+    pub rate: ByteRate,
 }
 
 macro_rules! peer_columns {
@@ -164,6 +174,7 @@ impl Catalog {
         }
         tx.execute("DELETE FROM remote_grants WHERE destination_region = $1", values![name]).await?;
         tx.execute("DELETE FROM peer_heads WHERE region = $1", values![name]).await?;
+        tx.execute("DELETE FROM peer_limits WHERE region = $1", values![name]).await?;
         tx.commit().await
     }
 
@@ -196,6 +207,44 @@ impl Catalog {
         rows.iter().map(peer_of_row).collect()
     }
 
+    /// Limits how fast a peer may be sent to, or takes the limit away.
+    pub async fn put_peer_limit(
+        &self,
+        name: &RegionName,
+        limit: Option<ByteRate>,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("limiting a peer").await?;
+        let known =
+            tx.execute("UPDATE peers SET updated_at = updated_at WHERE name = $1", values![name]).await?;
+        if known == 0 {
+            return Err(CatalogError::not_found("peer", name));
+        }
+        match limit {
+            None => {
+                tx.execute("DELETE FROM peer_limits WHERE region = $1", values![name]).await?;
+            }
+            Some(rate) => {
+                tx.execute(
+                    "INSERT INTO peer_limits (region, bytes_per_second, updated_at) VALUES ($1, $2, $3) \
+                     ON CONFLICT (region) DO UPDATE SET bytes_per_second = excluded.bytes_per_second, \
+                     updated_at = excluded.updated_at",
+                    values![name, rate.bytes_per_second(), now],
+                )
+                .await?;
+            }
+        }
+        tx.commit().await
+    }
+
+    /// The limits there are, by region.
+    pub async fn peer_limits(&self) -> Result<Vec<PeerLimit>, CatalogError> {
+        let mut tx = self.read("reading the limits of peers").await?;
+        let rows =
+            tx.all("SELECT region, bytes_per_second FROM peer_limits ORDER BY region", values![]).await?;
+        rows.iter().map(limit_of_row).collect()
+    }
+
     /// Stores a newer head of a peer; `OlderHead` when its counter does not grow.
     pub async fn put_peer_head(&self, region: &RegionName, head: &PeerHead) -> Result<(), CatalogError> {
         let mut tx = self.write("storing a head").await?;
@@ -226,6 +275,11 @@ impl Catalog {
             received_at: row.time("received_at")?,
         }))
     }
+}
+
+fn limit_of_row(row: &Row) -> Result<PeerLimit, CatalogError> {
+    let rate = ByteRate::new(row.count("bytes_per_second")?);
+    Ok(PeerLimit { region: row.id("region")?, rate: rate.map_err(|_| row.corrupt("bytes_per_second"))? })
 }
 
 fn peer_of_row(row: &Row) -> Result<Peer, CatalogError> {

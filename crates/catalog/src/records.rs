@@ -2,13 +2,15 @@
 //! but the one that [`RecordState::on`] gives.
 
 use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, RegionName, ReplicationRecordId};
-use model::replication::{Destination, IllegalRecordMove, RecordEvent, RecordState, ReplicationRecord};
+use model::replication::{
+    Destination, IllegalRecordMove, Pace, PaceEvent, RecordEvent, RecordState, ReplicationRecord,
+};
 use model::time::Timestamp;
 use sqlx::AssertSqlSafe;
 
 use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
-use crate::jobs::{JobKind, Lease, check_lease_on, end_job, lock_job};
+use crate::jobs::{JobKind, Lease, check_lease_on, end_job, lock_job, reopen_job};
 use crate::page::{List, Page, SortKey, Where, places};
 use crate::value::{Row, Value, values};
 
@@ -109,7 +111,7 @@ macro_rules! record_columns {
         "id, checkpoint_item_id, checkpoint_id, source_project_id, destination_region, \
          destination_project_id, policy_id, grant_id, state, is_current, auto_trigger, by_scheduler, \
          enable_acceleration, generation, replica_name, replica_description, keep_days, sent_bytes, \
-         resent_bytes, skipped_bytes, planned_bytes, attempts, try_at, reason_code, reason, destination_checkpoint_id, \
+         resent_bytes, skipped_bytes, planned_bytes, attempts, try_at, paused_at, reason_code, reason, destination_checkpoint_id, \
          destination_item_id, receipt, created_at, updated_at"
     };
 }
@@ -246,8 +248,7 @@ impl Catalog {
         let mut tx = self.write("finishing a replication").await?;
         check_lease_on(&mut tx, lease, JobKind::Replicate, id.bytes()).await?;
         let state = lock_record(&mut tx, id).await?.on(RecordEvent::ReceiptStored)?;
-        store_record_state(&mut tx, id, state, &RecordChange::default(), now).await?;
-        store_progress(&mut tx, id, &stored.progress, now).await?;
+        // The receipt comes first: the engine refuses a record that is done without one.
         tx.execute(
             "UPDATE replication_records SET receipt = $1, receipt_head_counter = $2, \
              destination_checkpoint_id = $3, destination_item_id = $4 WHERE id = $5",
@@ -260,6 +261,8 @@ impl Catalog {
             ],
         )
         .await?;
+        store_record_state(&mut tx, id, state, &RecordChange::default(), now).await?;
+        store_progress(&mut tx, id, &stored.progress, now).await?;
         end_job(&mut tx, JobKind::Replicate, id.bytes(), now).await?;
         tx.commit().await
     }
@@ -273,19 +276,85 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.write("cancelling a replication").await?;
-        let owned = tx
-            .first(
-                "SELECT id FROM replication_records WHERE id = $1 AND source_project_id = $2",
-                values![id, project],
-            )
-            .await?;
-        owned.ok_or_else(|| CatalogError::not_found("replication record", id))?;
-        lock_job(&mut tx, JobKind::Replicate, id.bytes()).await?;
-        let state = lock_record(&mut tx, id).await?.on(RecordEvent::Cancelled)?;
+        let state = lock_own_record(&mut tx, project, id).await?.0.on(RecordEvent::Cancelled)?;
         store_record_state(&mut tx, id, state, change, now).await?;
         end_job(&mut tx, JobKind::Replicate, id.bytes(), now).await?;
         tx.commit().await
     }
+
+    /// Stops an open record for a while: no worker takes it up, and whoever works on it is fenced. One that is
+    /// paused already stays as it is.
+    pub async fn pause_replication(
+        &self,
+        project: &ProjectId,
+        id: ReplicationRecordId,
+        change: &RecordChange,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("pausing a replication").await?;
+        let (state, before) = lock_own_record(&mut tx, project, id).await?;
+        let pace = before.on(PaceEvent::Paused, state)?;
+        if pace != before {
+            store_pace(&mut tx, id, pace, change, now).await?;
+            end_job(&mut tx, JobKind::Replicate, id.bytes(), now).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Lets a paused record go on, now and at its old place. One that is not paused stays as it is.
+    pub async fn resume_replication(
+        &self,
+        project: &ProjectId,
+        id: ReplicationRecordId,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("resuming a replication").await?;
+        let (state, before) = lock_own_record(&mut tx, project, id).await?;
+        let pace = before.on(PaceEvent::Resumed, state)?;
+        if pace != before {
+            store_pace(&mut tx, id, pace, &RecordChange::default(), now).await?;
+            reopen_job(&mut tx, JobKind::Replicate, id.bytes(), now).await?;
+        }
+        tx.commit().await
+    }
+}
+
+/// Locks a record of a project, its job first, and answers how it stands.
+async fn lock_own_record(
+    tx: &mut Tx,
+    project: &ProjectId,
+    id: ReplicationRecordId,
+) -> Result<(RecordState, Pace), CatalogError> {
+    lock_job(tx, JobKind::Replicate, id.bytes()).await?;
+    let row = tx
+        .first(
+            "UPDATE replication_records SET state = state WHERE id = $1 AND source_project_id = $2 \
+             RETURNING state, paused_at",
+            values![id, project],
+        )
+        .await?;
+    let row = row.ok_or_else(|| CatalogError::not_found("replication record", id))?;
+    let paused_at = row.optional_time("paused_at")?;
+    let pace = if paused_at.is_some() { Pace::Paused } else { Pace::Going };
+    Ok((row.word("state", RecordState::from_word)?, pace))
+}
+
+/// Writes the pace that its own function gave.
+async fn store_pace(
+    tx: &mut Tx,
+    id: ReplicationRecordId,
+    pace: Pace,
+    change: &RecordChange,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    let paused_at = (pace == Pace::Paused).then_some(now);
+    tx.execute(
+        "UPDATE replication_records SET paused_at = $1, reason_code = $2, reason = $3, try_at = $4, \
+         updated_at = $4 WHERE id = $5",
+        values![paused_at, &change.reason_code, &change.reason, now, id],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Keeps everybody else from moving a record until the transaction ends, and answers its state.
@@ -297,7 +366,7 @@ pub(crate) async fn lock_record(tx: &mut Tx, id: ReplicationRecordId) -> Result<
     row.word("state", RecordState::from_word)
 }
 
-/// Writes the state that the record's own function gave.
+/// Writes the state that the record's own function gave. The end of a record ends its pause.
 pub(crate) async fn store_record_state(
     tx: &mut Tx,
     id: ReplicationRecordId,
@@ -307,8 +376,16 @@ pub(crate) async fn store_record_state(
 ) -> Result<(), CatalogError> {
     tx.execute(
         "UPDATE replication_records SET state = $1, is_current = $2, reason_code = $3, reason = $4, \
-         updated_at = $5 WHERE id = $6",
-        values![state.word(), state.is_current(), &change.reason_code, &change.reason, now, id],
+         updated_at = $5, paused_at = CASE WHEN $7 = 1 THEN NULL ELSE paused_at END WHERE id = $6",
+        values![
+            state.word(),
+            state.is_current(),
+            &change.reason_code,
+            &change.reason,
+            now,
+            id,
+            state.is_final()
+        ],
     )
     .await?;
     Ok(())
@@ -384,6 +461,7 @@ fn record_of_row(row: &Row) -> Result<ReplicationRecord, CatalogError> {
         planned_bytes: row.count("planned_bytes")?,
         attempts: row.small("attempts")?,
         try_at: row.time("try_at")?,
+        paused_at: row.optional_time("paused_at")?,
         reason_code: row.text("reason_code")?,
         reason: row.text("reason")?,
         destination_checkpoint_id: row.optional_id("destination_checkpoint_id")?,

@@ -20,6 +20,7 @@ use crate::items::lock_item;
 use crate::jobs::{JobKind, NewJob, Subject, enqueue, enqueue_fresh};
 use crate::page::{pair_places, places};
 use crate::policies::lock_policy;
+use crate::records::lock_record;
 use crate::region::require_unblocked;
 use crate::schedule::{Slot, take_slot};
 use crate::value::{Row, Value, values};
@@ -62,6 +63,17 @@ pub struct ItemReplicationOrder {
     pub replica_description: Option<String>,
     /// Days for which the replica is to be kept at least, if the item's policy says so.
     pub keep_days: Option<u32>,
+}
+
+/// An order to do once more what a record was about that ended without a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryOrder {
+    /// The record that ended.
+    pub ended_id: ReplicationRecordId,
+    /// A fresh id for the new one.
+    pub record_id: ReplicationRecordId,
+    /// The grant it travels under.
+    pub grant_id: GrantId,
 }
 
 /// How many records one statement writes. SQLite looks a value up by its number in a list, so that a statement with many
@@ -173,8 +185,10 @@ impl Catalog {
             item_id: order.item_id,
             source_project_id: &order.source_project_id,
             destination: &order.destination,
+            policy_id: None,
             grant_id: order.grant_id,
             auto_trigger: order.auto_trigger,
+            by_scheduler: false,
             enable_acceleration: order.enable_acceleration,
             generation,
             replica_name: order.replica_name.as_deref(),
@@ -190,16 +204,64 @@ impl Catalog {
         tx.commit().await?;
         Ok(order.record_id)
     }
+
+    /// Writes a new record and its job for the item of one that ended without a replica; what was ordered then
+    /// is ordered again. `NotRetried` for any other record; `ItemReplicating` or `AlreadyReplicated` when the
+    /// item has a current one meanwhile; `ItemBusy` or not found when it cannot be read any more.
+    pub async fn retry_replication(
+        &self,
+        project: &ProjectId,
+        order: &RetryOrder,
+        now: Timestamp,
+    ) -> Result<ReplicationRecordId, CatalogError> {
+        let ended = self.record(project, order.ended_id).await?;
+        let mut tx = self.write("retrying a replication").await?;
+        require_unblocked(&mut tx).await?;
+        let item = lock_item(&mut tx, ended.item_id).await?;
+        let state = lock_record(&mut tx, ended.id).await?;
+        if !state.may_be_retried() {
+            return Err(Conflict::NotRetried { state }.into());
+        }
+        let region = &ended.destination.region;
+        require_no_current_record(&mut tx, ended.item_id, region).await?;
+        if item.state != ItemState::Available {
+            return Err(Conflict::ItemBusy { item: ended.item_id, state: item.state }.into());
+        }
+        let record = NewRecord {
+            id: order.record_id,
+            item_id: ended.item_id,
+            source_project_id: project,
+            destination: &ended.destination,
+            policy_id: ended.policy_id,
+            grant_id: order.grant_id,
+            auto_trigger: ended.auto_trigger,
+            by_scheduler: ended.by_scheduler,
+            enable_acceleration: ended.enable_acceleration,
+            generation: last_generation(&mut tx, ended.item_id, region).await?,
+            replica_name: ended.replica_name.as_deref(),
+            replica_description: ended.replica_description.as_deref(),
+            keep_days: ended.keep_days,
+        };
+        if !insert_record(&mut tx, &record, item.checkpoint_id, now).await? {
+            return Err(Conflict::ItemReplicating { item: ended.item_id }.into());
+        }
+        let job = NewJob { kind: JobKind::Replicate, subject: order.record_id.bytes(), priority: 0 };
+        enqueue(&mut tx, &job, now).await?;
+        tx.commit().await?;
+        Ok(order.record_id)
+    }
 }
 
-/// A record ordered by hand.
+/// A record of one item, ordered by hand.
 struct NewRecord<'a> {
     id: ReplicationRecordId,
     item_id: CheckpointItemId,
     source_project_id: &'a ProjectId,
     destination: &'a Destination,
+    policy_id: Option<PolicyId>,
     grant_id: GrantId,
     auto_trigger: bool,
+    by_scheduler: bool,
     enable_acceleration: bool,
     generation: u32,
     replica_name: Option<&'a str>,
@@ -308,8 +370,8 @@ async fn insert_record(
              destination_region, destination_project_id, grant_id, state, is_current, auto_trigger, \
              by_scheduler, enable_acceleration, generation, replica_name, replica_description, \
              sent_bytes, resent_bytes, skipped_bytes, planned_bytes, attempts, try_at, reason_code, \
-             reason, keep_days, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', 1, $8, \
-             0, $9, $10, $11, $12, 0, 0, 0, 0, 0, $13, '', '', $14, $13, $13) \
+             reason, keep_days, policy_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, \
+             'waiting', 1, $8, $15, $9, $10, $11, $12, 0, 0, 0, 0, 0, $13, '', '', $14, $16, $13, $13) \
              ON CONFLICT (checkpoint_item_id, destination_region) WHERE is_current = 1 DO NOTHING",
             values![
                 record.id,
@@ -325,7 +387,9 @@ async fn insert_record(
                 record.replica_name,
                 record.replica_description,
                 now,
-                record.keep_days
+                record.keep_days,
+                record.by_scheduler,
+                record.policy_id
             ],
         )
         .await?;
@@ -345,6 +409,26 @@ async fn last_generation(
         )
         .await?;
     row.map_or(Ok(FIRST_GENERATION), |row| row.small("last_generation"))
+}
+
+/// Proves that an item has no current record for a region.
+async fn require_no_current_record(
+    tx: &mut Tx,
+    item: CheckpointItemId,
+    region: &RegionName,
+) -> Result<(), CatalogError> {
+    let row = tx
+        .first(
+            "SELECT state FROM replication_records WHERE checkpoint_item_id = $1 \
+             AND destination_region = $2 AND is_current = 1",
+            values![item, region],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(()) };
+    match row.word("state", RecordState::from_word)? {
+        RecordState::Done => Err(Conflict::AlreadyReplicated { item }.into()),
+        _ => Err(Conflict::ItemReplicating { item }.into()),
+    }
 }
 
 /// Makes way for a manual order. True when a done record was cleared because its replica is gone.

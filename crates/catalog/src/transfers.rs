@@ -213,13 +213,28 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Gives up transfers that nobody opened again since `before`, so that their reservations do not
-    /// stay for ever. Answers how many.
+    /// Notes that an open transfer still moves, so that nobody takes it for abandoned.
+    pub async fn touch_transfer(
+        &self,
+        key: &TransferKey,
+        attempt: u64,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("touching a transfer").await?;
+        lock_open_transfer(&mut tx, key, attempt).await?;
+        let mut values = key.values();
+        values.push(Value::from(now));
+        tx.execute(concat!("UPDATE transfers SET updated_at = $5", of_key!()), values).await?;
+        tx.commit().await
+    }
+
+    /// Gives up transfers that nobody opened or touched since `before`, so that neither their operations nor
+    /// their reservations stay for ever. Answers the operations that ended with them.
     pub async fn close_transfers_untouched_since(
         &self,
         before: Timestamp,
         now: Timestamp,
-    ) -> Result<u64, CatalogError> {
+    ) -> Result<Vec<OperationId>, CatalogError> {
         let stale = {
             let mut tx = self.read("looking for abandoned transfers").await?;
             let rows = tx
@@ -234,10 +249,10 @@ impl Catalog {
                 .await?;
             rows.iter().map(transfer_of_row).collect::<Result<Vec<_>, _>>()?
         };
-        let mut closed = 0;
+        let mut closed = Vec::new();
         for transfer in stale {
             match self.close_transfer(&transfer.key, transfer.attempt, now).await {
-                Ok(()) => closed += 1,
+                Ok(()) => closed.push(transfer.operation_id),
                 // Somebody went on with it meanwhile.
                 Err(CatalogError::Conflict(_)) => {}
                 Err(error) => return Err(error),

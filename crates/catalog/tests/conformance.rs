@@ -108,6 +108,16 @@ conformance! {
         a_cancelled_record_fences_its_worker
         records_filter_and_count
         a_base_is_offered_only_while_the_destination_holds_it;
+    verbs:
+        a_paused_record_is_nobodys_and_keeps_its_place
+        a_resumed_record_is_tried_at_once
+        only_open_records_of_the_project_are_paused_and_resumed
+        the_end_of_a_paused_record_ends_its_pause
+        what_ended_without_a_replica_is_retried_as_it_was_ordered
+        a_retry_needs_room_and_a_readable_item
+        verbs_at_once_leave_one_current_record
+        a_record_without_a_receipt_is_never_done
+        a_limit_is_kept_changed_and_taken_away;
     deletion:
         deletion_takes_all_items_or_none
         a_waiting_record_is_skipped_and_a_copying_one_protects

@@ -5,6 +5,7 @@
 //! (peer, source project), keys, quota. Publishing writes the arrival into the store, signs the
 //! receipt, and makes the replica visible in one transaction.
 
+mod abandoned;
 mod keys;
 pub(crate) mod publish;
 
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use catalog::{CatalogError, Conflict, NewVault, OpenedTransfer, TransferOffer, VaultSource};
 use model::grant::Grant;
 use model::ids::{OperationId, RegionName};
+use model::time::Timestamp;
 use tracing::info;
 use vault::card::Card;
 use vault::crash_point;
@@ -63,6 +65,20 @@ pub(crate) struct Arrival {
     manifest: Manifest,
     ingest: Ingest,
     walked: Mutex<Option<Walked>>,
+    /// When the catalog last heard that it moves.
+    touched_at: Mutex<Timestamp>,
+}
+
+impl Arrival {
+    /// Whether the catalog should hear again that it moves; true once in so many seconds.
+    fn is_touch_due(&self, now: Timestamp, seconds: i64) -> bool {
+        let mut touched_at = self.touched_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = now >= touched_at.plus_seconds(seconds) || now < *touched_at;
+        if is_due {
+            *touched_at = now;
+        }
+        is_due
+    }
 }
 
 impl OpenTransfers {
@@ -148,6 +164,7 @@ impl Control {
             }
             PeerRequest::Send { transfer, batch } => {
                 let arrival = self.open_transfers().get(transfer, &peer)?;
+                self.note_moving(&arrival).await;
                 let acknowledged = on_thread(move || arrival.ingest.receive(&batch)).await?;
                 crash_point!("arrival.batch_received");
                 Ok(PeerReply::Acknowledged(acknowledged))
@@ -253,6 +270,7 @@ impl Control {
             manifest,
             ingest,
             walked: Mutex::default(),
+            touched_at: Mutex::new(self.now()),
         };
         let_go(self.open_transfers().keep(operation_id, arrival)).await?;
         let opened =

@@ -73,6 +73,7 @@ pub enum Reason {
     ReplicaOfReplica,
     AlreadyReplicated,
     RecordNotFound,
+    RecordRefuses,
     OperationLogNotFound,
     // peers and grants
     PeerNotFound,
@@ -225,6 +226,7 @@ impl From<Conflict> for Error {
             Conflict::TooManyTags => Reason::TooManyTags,
             Conflict::ItemBusy { .. } | Conflict::ItemReplicating { .. } => Reason::ItemBusy,
             Conflict::IllegalItemMove(_) | Conflict::IllegalRecordMove(_) => Reason::ItemBusy,
+            Conflict::IllegalPace(_) | Conflict::NotRetried { .. } => Reason::RecordRefuses,
             Conflict::AlreadyReplicated { .. } => Reason::AlreadyReplicated,
             Conflict::IsReplica { .. } => Reason::ReplicaOfReplica,
             Conflict::ServerRestoring { .. } => Reason::TargetRestoring,

@@ -74,8 +74,10 @@ impl Control {
         loop {
             tokio::select! {
                 done = &mut running => return joined(done),
-                () = self.parts().timer.sleep(TICK) => self.keep_lease(lease, progress, &note).await,
+                () = self.parts().timer.sleep(TICK) => {}
+                () = self.wakes().fenced.notified() => {}
             }
+            self.keep_lease(lease, progress, &note).await;
         }
     }
 

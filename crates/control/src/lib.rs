@@ -120,6 +120,7 @@ struct Inner {
     arrivals: arrivals::OpenTransfers,
     wakes: Wakes,
     turns: peers::Turns,
+    send_limits: peers::SendLimits,
     looks: expiry::Looks,
     changes: changes::WaitingChanges,
     troubles: KeyTroubles,
@@ -155,6 +156,7 @@ impl Control {
             arrivals: arrivals::OpenTransfers::default(),
             wakes: Wakes::default(),
             turns: peers::Turns::default(),
+            send_limits: peers::SendLimits::default(),
             looks: expiry::Looks::default(),
             changes: changes::WaitingChanges::default(),
             troubles,
@@ -162,7 +164,9 @@ impl Control {
             elsewhere: OnceLock::new(),
             parts,
         };
-        Ok(Control { inner: Arc::new(inner) })
+        let control = Control { inner: Arc::new(inner) };
+        control.follow_limits().await?;
+        Ok(control)
     }
 
     /// The region's name.
@@ -213,6 +217,10 @@ impl Control {
 
     pub(crate) fn turns(&self) -> &peers::Turns {
         &self.inner.turns
+    }
+
+    pub(crate) fn send_limits(&self) -> &peers::SendLimits {
+        &self.inner.send_limits
     }
 
     pub(crate) fn looks(&self) -> &expiry::Looks {

@@ -3,6 +3,7 @@
 //! The answer is oldest first and final: every record in it is durable, and the union of the answers
 //! of racing calls lists each item once. The copying happens in [`worker`].
 
+mod verbs;
 pub mod worker;
 
 use std::collections::BTreeMap;

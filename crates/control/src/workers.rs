@@ -43,6 +43,8 @@ pub struct Wakes {
     pub packs: Notify,
     /// Schedules, retention, heads.
     pub scheduler: Notify,
+    /// Leases that somebody took away: whoever works under one looks at once.
+    pub fenced: Notify,
 }
 
 /// What one round of a worker came to.
@@ -229,13 +231,14 @@ impl Control {
     }
 
     /// One round of everything that a timer drives: state objects, schedules, retention, collections,
-    /// heads, grants.
+    /// abandoned arrivals, heads, grants.
     pub async fn keep_house(&self) -> Result<Round, Error> {
         // State that cannot be written now is told at the end: schedules do not wait for it.
         let written = self.write_unwritten_state().await;
         self.run_due_operations().await?;
         self.expire_items().await?;
         self.order_due_collections().await?;
+        self.give_up_abandoned_arrivals().await?;
         self.look_at_peers().await?;
         self.forget_expired_tokens().await?;
         written?;

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod operation_log;
 pub mod policy;
 pub mod quota;
+pub mod rate;
 pub mod replication;
 pub mod restore;
 pub mod retention;

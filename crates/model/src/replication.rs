@@ -115,6 +115,11 @@ impl RecordState {
         !self.is_final() || self == RecordState::Done
     }
 
+    /// Whether the same can be ordered once more: it ended, and not with a replica there.
+    pub fn may_be_retried(self) -> bool {
+        self.is_final() && self != RecordState::Done
+    }
+
     /// The word stored in the catalog and shown by our own API.
     pub fn word(self) -> &'static str {
         match self {
@@ -146,6 +151,61 @@ impl RecordState {
     /// The state of a word.
     pub fn from_word(word: &str) -> Option<RecordState> {
         RecordState::ALL.into_iter().find(|state| state.word() == word)
+    }
+}
+
+/// Whether an open record moves. A flag beside its state, because a paused record keeps its place in the
+/// queue and what has arrived at the far end.
+///
+/// ```text
+/// going ◄──► paused     the end of a record ends its pause
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pace {
+    /// Workers take it up when its turn comes.
+    Going,
+    /// No worker takes it up, and whoever works on it stops.
+    Paused,
+}
+
+/// What happens to the pace of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaceEvent {
+    /// A person stopped it for a while.
+    Paused,
+    /// A person let it go on.
+    Resumed,
+}
+
+/// A change of pace that the drawing does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the replication is {} and cannot be {}", .state.word(), .event.word())]
+pub struct IllegalPace {
+    /// The state the record is in.
+    pub state: RecordState,
+    /// What was to happen.
+    pub event: PaceEvent,
+}
+
+impl PaceEvent {
+    /// The word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            PaceEvent::Paused => "paused",
+            PaceEvent::Resumed => "resumed",
+        }
+    }
+}
+
+impl Pace {
+    /// The only function that changes a pace. Saying the same twice is no mistake: the second caller may not
+    /// have heard the first answer.
+    pub fn on(self, event: PaceEvent, state: RecordState) -> Result<Pace, IllegalPace> {
+        match (self, event) {
+            (_, event) if state.is_final() => Err(IllegalPace { state, event }),
+            (Pace::Going | Pace::Paused, PaceEvent::Paused) => Ok(Pace::Paused),
+            (Pace::Going | Pace::Paused, PaceEvent::Resumed) => Ok(Pace::Going),
+        }
     }
 }
 
@@ -331,6 +391,8 @@ pub struct ReplicationRecord {
     pub attempts: u32,
     /// Not before this moment is it tried again.
     pub try_at: Timestamp,
+    /// Since when it is paused, if it is.
+    pub paused_at: Option<Timestamp>,
     /// Why it waits or ended, as a code; empty when all is well.
     pub reason_code: String,
     /// The same for a person, with the next step.
@@ -462,5 +524,28 @@ mod tests {
                 RecordState::Done
             ]
         );
+    }
+
+    #[test]
+    fn an_open_record_is_paused_and_resumed_and_an_ended_one_neither() {
+        for state in RecordState::ALL {
+            for (pace, event, next) in [
+                (Pace::Going, PaceEvent::Paused, Pace::Paused),
+                (Pace::Paused, PaceEvent::Paused, Pace::Paused),
+                (Pace::Paused, PaceEvent::Resumed, Pace::Going),
+                (Pace::Going, PaceEvent::Resumed, Pace::Going),
+            ] {
+                let expected = (!state.is_final()).then_some(next);
+                assert_eq!(pace.on(event, state).ok(), expected, "{state:?} {pace:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_ended_without_a_replica_may_be_retried() {
+        let retried: Vec<_> = RecordState::ALL.into_iter().filter(|state| state.may_be_retried()).collect();
+        let expected = [RecordState::Failed, RecordState::Skipped, RecordState::Cancelled, RecordState::Lost];
+        assert_eq!(retried, expected);
+        assert!(retried.iter().all(|state| !state.is_current()), "their item has room for a new record");
     }
 }

@@ -32,6 +32,7 @@ pub mod properties;
 mod read;
 pub mod rebuild;
 pub mod receipt;
+pub mod receipt_file;
 pub mod recovery;
 pub mod restore;
 pub mod seams;

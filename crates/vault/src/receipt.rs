@@ -41,6 +41,14 @@ impl Mode {
         self as u8
     }
 
+    /// The word for people and on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Restorable => "restorable",
+            Mode::Sealed => "sealed",
+        }
+    }
+
     /// The mode with this number.
     pub fn from_number(number: u8) -> Option<Mode> {
         [Mode::Restorable, Mode::Sealed].into_iter().find(|mode| mode.number() == number)
@@ -51,6 +59,15 @@ impl Level {
     /// The number in the format.
     pub fn number(self) -> u8 {
         self as u8
+    }
+
+    /// The word for people and on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Stored => "stored",
+            Level::Opened => "opened",
+            Level::Drilled => "drilled",
+        }
     }
 
     /// The level with this number.

@@ -15,6 +15,7 @@ mod policy_fields;
 mod policy_retention;
 mod project;
 mod quota;
+mod receipt;
 mod region;
 mod replication;
 mod restore;
@@ -33,6 +34,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::error::CliError;
 use self::login::Credentials;
 use self::output::{Format, Output};
+pub use self::receipt::{ReceiptCommand, verify as verify_receipt};
 use self::session::Session;
 pub use self::vault::ServedVaultCommand;
 use self::wait::Patience;
@@ -116,6 +118,9 @@ pub enum Command {
     /// Vaults of the region: their collection (operator) and, while nobody serves it, their verification
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// Receipts: what destinations signed for, and their proof without any region
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Run two regions with demo servers on this machine, until Ctrl-C
     Dev(DevArgs),
     /// Show the whole story on this machine, with real disks
@@ -167,6 +172,9 @@ pub enum ApiCommand {
     /// Vaults of the region and their collection (operator); a part of [`Command::Vault`].
     #[command(skip)]
     Vault(vault::ServedVaultCommand),
+    /// Receipts that the region shows; a part of [`Command::Receipt`].
+    #[command(skip)]
+    Receipt(receipt::ServedReceiptCommand),
     /// Send one request to the API and show the answer
     Api(api::ApiRequest),
 }
@@ -199,6 +207,7 @@ pub async fn run(command: ApiCommand, global: Global) -> Result<(), CliError> {
         ApiCommand::Credential(command) => command.run(&context).await,
         ApiCommand::Region(command) => command.run(&context).await,
         ApiCommand::Vault(command) => command.run(&context).await,
+        ApiCommand::Receipt(command) => command.run(&context).await,
         ApiCommand::Api(request) => request.run(&context).await,
     }
 }
@@ -259,6 +268,13 @@ mod tests {
             "antipode policy create n --keep-last -1 --at FREQ=DAILY;BYHOUR=1;BYMINUTE=0",
             "antipode region confirm eu-b ABCDE",
             "antipode vault collect --json",
+            "antipode replication pause 1234 5678 --json",
+            "antipode replication cancel --policy nightly",
+            "antipode replication retry 1234",
+            "antipode receipt list -q",
+            "antipode receipt show 1234 --out r.receipt",
+            "antipode receipt verify r.receipt --key 00 --json",
+            "antipode region limit eu-b 10MiB",
             "antipode policy retention preview nightly --at 2027-01-01T00:00:00 --keep-last 3",
             "antipode policy adopt nightly 2b1f8c3e-5f0d-4f0e-9a53-6f5f0a7f1d01",
             "antipode quota set p1 --backups -1 --capacity 100",
@@ -272,5 +288,13 @@ mod tests {
             }
         }
         assert!(Cli::try_parse_from(["antipode", "policy", "list", "--password", "x"]).is_err());
+        for line in [
+            "antipode replication pause",
+            "antipode replication pause 1234 --policy nightly",
+            "antipode replication retry",
+            "antipode receipt verify r.receipt",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

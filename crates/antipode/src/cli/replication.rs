@@ -1,11 +1,12 @@
 //! `antipode replication …`: one row is one record, one item on its way to one region.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::Context;
 use super::checkpoint::judge;
-use super::error::Outcome;
+use super::error::{Exit, Outcome};
 use super::names::{policy_id, record_id};
 use super::output::{Column, cell};
 use super::session::Surface;
@@ -21,7 +22,7 @@ pub(super) const COLUMNS: [Column; 7] = [
     ("WHY", "extra_info.fail_reason"),
 ];
 const BEGUN_COLUMNS: [Column; 2] = [("ITEM", "checkpoint_item_id"), ("RECORD", "replication_record_id")];
-const DETAIL_COLUMNS: [Column; 13] = [
+const DETAIL_COLUMNS: [Column; 14] = [
     ("ID", "id"),
     ("ITEM", "checkpoint_item_id"),
     ("TO REGION", "destination_region"),
@@ -32,6 +33,7 @@ const DETAIL_COLUMNS: [Column; 13] = [
     ("SENT AGAIN", "resent_bytes"),
     ("WAS THERE", "skipped_bytes"),
     ("ATTEMPTS", "attempts"),
+    ("PAUSED (UTC)", "paused_at"),
     ("WHY", "reason"),
     ("RECEIPT", "has_receipt"),
     ("CREATED (UTC)", "created_at"),
@@ -57,11 +59,46 @@ pub enum ReplicationCommand {
         /// The record, by id or beginning of the id
         record: String,
     },
+    /// Stop records for a while: they keep their place and what has arrived
+    Pause(Chosen),
+    /// Let paused records go on
+    Resume(Chosen),
+    /// Take open records back, for good
+    Cancel(Chosen),
+    /// Order again what failed, was skipped, cancelled or lost
+    Retry {
+        /// Records, by id or beginning of the id
+        #[arg(required = true)]
+        records: Vec<String>,
+    },
     /// Watch records until they have ended: those named, or all that are open
     Watch {
         /// Records, by id or beginning of the id
         records: Vec<String>,
     },
+}
+
+/// The records that are meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Chosen {
+    /// Records, by id or beginning of the id
+    records: Vec<String>,
+    /// All open records of this policy
+    #[arg(long)]
+    policy: Option<String>,
+}
+
+impl Chosen {
+    async fn ids(&self, context: &Context) -> Outcome<Vec<String>> {
+        match &self.policy {
+            None => ids_of(context, &self.records).await,
+            Some(policy) => {
+                let filter = format!("&policy_id={}", policy_id(context, policy).await?);
+                open_records(context, &filter).await
+            }
+        }
+    }
 }
 
 impl ReplicationCommand {
@@ -73,13 +110,16 @@ impl ReplicationCommand {
                 context.output.one(&read(context, &id).await?, &DETAIL_COLUMNS);
                 Ok(())
             }
+            ReplicationCommand::Pause(chosen) => say(context, "pause", &chosen.ids(context).await?).await,
+            ReplicationCommand::Resume(chosen) => say(context, "resume", &chosen.ids(context).await?).await,
+            ReplicationCommand::Cancel(chosen) => say(context, "cancel", &chosen.ids(context).await?).await,
+            ReplicationCommand::Retry { records } => {
+                say(context, "retry", &ids_of(context, &records).await?).await
+            }
             ReplicationCommand::Watch { records } => {
-                let mut ids = Vec::with_capacity(records.len());
-                for record in &records {
-                    ids.push(record_id(context, record).await?);
-                }
+                let mut ids = ids_of(context, &records).await?;
                 if ids.is_empty() {
-                    ids = open_records(context).await?;
+                    ids = open_records(context, "").await?;
                 }
                 watch(context, &ids).await
             }
@@ -105,9 +145,35 @@ async fn list(
     Ok(())
 }
 
-async fn open_records(context: &Context) -> Outcome<Vec<String>> {
-    let path = "/replication_records?status=waiting_replicate&status=replicating";
-    let rows = context.session.list(Surface::Csbs, path, "replication_records").await?;
+async fn ids_of(context: &Context, records: &[String]) -> Outcome<Vec<String>> {
+    let mut ids = Vec::with_capacity(records.len());
+    for record in records {
+        ids.push(record_id(context, record).await?);
+    }
+    Ok(ids)
+}
+
+/// Says one verb to each record, and shows what came of it. One that ended meanwhile does not keep the others
+/// from hearing it.
+async fn say(context: &Context, verb: &str, ids: &[String]) -> Outcome<()> {
+    let (mut told, mut refusals) = (Vec::new(), Vec::new());
+    for id in ids {
+        let path = format!("/replication_records/{id}/{verb}");
+        match context.session.send(Method::POST, Surface::Own, &path, None).await {
+            Ok(mut answer) => told.push(answer.body["replication_record"].take()),
+            Err(error) if ids.len() > 1 && matches!(error.exit, Exit::Conflict | Exit::NotFound) => {
+                refusals.push(error.message);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    context.output.list(&told, &DETAIL_COLUMNS);
+    judge(ids.len(), refusals.len(), || refusals)
+}
+
+async fn open_records(context: &Context, filter: &str) -> Outcome<Vec<String>> {
+    let path = format!("/replication_records?status=waiting_replicate&status=replicating{filter}");
+    let rows = context.session.list(Surface::Csbs, &path, "replication_records").await?;
     Ok(rows.iter().map(|row| cell(row, "id")).collect())
 }
 

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 use vault::seams::Entropy;
 
 use crate::http::antipode::{
-    backups, credentials, grants, policies as own_policies, progress, quarantine, quotas, regions, servers,
-    vaults,
+    backups, credentials, grants, limits, policies as own_policies, progress, quarantine, quotas, receipts,
+    regions, servers, vaults, verbs,
 };
 use crate::http::csbs::{
     backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers,
@@ -178,7 +178,13 @@ fn own() -> Routes {
         .at("/regions/accept", routes!(regions::accept))
         .at("/regions/{region_name}/confirm", routes!(regions::confirm))
         .at("/checkpoint_items/{checkpoint_item_id}", routes!(progress::item))
+        .at("/regions/{region_name}/limit", routes!(limits::set))
         .at("/replication_records/{replication_record_id}", routes!(progress::record))
+        .at("/replication_records/{replication_record_id}/receipt", routes!(receipts::show))
+        .at("/replication_records/{replication_record_id}/pause", routes!(verbs::pause))
+        .at("/replication_records/{replication_record_id}/resume", routes!(verbs::resume))
+        .at("/replication_records/{replication_record_id}/cancel", routes!(verbs::cancel))
+        .at("/replication_records/{replication_record_id}/retry", routes!(verbs::retry))
         .at("/policies/{policy_id}/adopt", routes!(own_policies::adopt))
         .at(
             "/policies/{policy_id}/retention_preview",

@@ -1,5 +1,6 @@
 //! The command line against a region on loopback: what scripts rest on.
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use antipode::http::{Limits, Site, router};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use vault::ids::to_hex;
 use vault::seams::{Clock, SeededEntropy};
 
-use crate::support::{DISK_BYTES, NOBODY, PASSWORD, World, write_disk};
+use crate::support::{DISK_BYTES, Fault, NOBODY, PASSWORD, World, write_disk};
 
 /// A world whose source listens on loopback.
 struct Shell {
@@ -166,6 +168,76 @@ async fn the_operator_sets_a_quota_from_a_shell() {
     shell.ends("quota set eu-a", 2, "--backups").await;
     shell.ends("quota set eu-a --backups -2", 1, "quotas.backups").await;
     shell.ends("quota set nowhere --backups 1", 4, "there is no project nowhere").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replications_are_paused_taken_back_and_proved_from_a_shell() {
+    let shell = Shell::open().await;
+    let world = &shell.world;
+    world.backed_up().await;
+    world.links.set_fault(Some(Fault::Down));
+    assert_eq!(world.replicate_item(&world.a.all_items().await[0]).await.status, 200);
+    let record = shell.json("replication list").await[0]["id"].as_str().unwrap().to_owned();
+    let paused = shell.json(&format!("replication pause {}", &record[..13])).await;
+    assert_ne!(paused[0]["paused_at"], Value::Null);
+    let resumed = shell.json(&format!("replication resume {record}")).await;
+    assert_eq!((&resumed[0]["id"], &resumed[0]["paused_at"]), (&Value::from(record.as_str()), &Value::Null));
+    assert_eq!(
+        shell.json("replication pause --policy nightly").await,
+        Value::Array(vec![]),
+        "it has no policy"
+    );
+    let cancelled = shell.json(&format!("replication cancel {record}")).await;
+    assert_eq!(cancelled[0]["state"], "cancelled");
+    shell.ends(&format!("replication resume {record}"), 6, "cannot be resumed").await;
+    let both = shell.run(&format!("replication cancel {record} {record}")).await;
+    assert_eq!(both.status.code(), Some(1), "neither: {}", text(&both.stderr));
+    shell.ends(&format!("receipt show {record}"), 4, "cancelled").await;
+
+    world.links.set_fault(None);
+    let second = shell.json(&format!("replication retry {record}")).await[0]["id"].clone();
+    let second = second.as_str().unwrap();
+    shell.json(&format!("replication watch {second} --timeout 60")).await;
+    assert_eq!(shell.json("receipt list").await[0]["id"], second);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("receipt");
+    let shown = shell.json(&format!("receipt show {second} --out {}", file.display())).await;
+    check_receipt(&shell, &file, &shown["manifest"]).await;
+
+    assert_eq!(shell.run("region limit eu-b 10MiB").await.status.code(), Some(0));
+    assert_eq!(shell.json("region list").await[0]["limit"]["bytes_per_second"], 10 << 20);
+    shell.ends("region limit eu-b fast", 2, "no rate").await;
+    shell.ends("region limit eu-b 1000", 1, "limit.bytes_per_second").await;
+    shell.ends("region limit eu-z none", 4, "eu-z").await;
+    assert_eq!(shell.run("region limit eu-b none").await.status.code(), Some(0));
+}
+
+/// Checks a receipt file where no region answers, with the right key, other keys, and one byte changed.
+async fn check_receipt(shell: &Shell, file: &Path, manifest: &Value) {
+    let nowhere = [("OS_AUTH_URL", "http://127.0.0.1:1")];
+    let root_key = *shell.world.b.control.identity().card().root_key();
+    let other = *shell.world.a.control.identity().card().root_key();
+    let verify = async |key: &str| {
+        let line = format!("receipt verify {} --key {key} --json", file.display());
+        let output = shell.run_with(&nowhere, &line).await;
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    for key in [to_hex(&root_key.0), to_hex(&root_key.fingerprint()).to_uppercase()] {
+        let (code, proved, told) = verify(&key).await;
+        assert_eq!(code, Some(0), "{told}");
+        let proved: Value = serde_json::from_str(&proved).unwrap();
+        assert_eq!((&proved["manifest"], &proved["destination_region"]), (manifest, &Value::from("eu-b")));
+    }
+    let (code, _, told) = verify(&to_hex(&other.0)).await;
+    assert!(code == Some(1) && told.contains("another region"), "{told}");
+    let (code, _, told) = verify("00").await;
+    assert!(code == Some(2) && told.contains("64 hex digits"), "{told}");
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, &bytes).unwrap();
+    let (code, proved, told) = verify(&to_hex(&root_key.0)).await;
+    assert!(code == Some(1) && proved.is_empty() && told.contains("does not verify"), "{told}");
 }
 
 async fn deletion_ends_in_not_found(shell: &Shell) {

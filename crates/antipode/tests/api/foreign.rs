@@ -78,6 +78,11 @@ async fn foreign_and_absent_things_look_the_same() {
         (Method::DELETE, "/antipode/v1/grants/{id}".to_owned(), &grant, None),
         (Method::GET, "/antipode/v1/checkpoint_items/{id}".to_owned(), &item, None),
         (Method::GET, "/antipode/v1/replication_records/{id}".to_owned(), &record, None),
+        (Method::GET, "/antipode/v1/replication_records/{id}/receipt".to_owned(), &record, None),
+        (Method::POST, "/antipode/v1/replication_records/{id}/pause".to_owned(), &record, None),
+        (Method::POST, "/antipode/v1/replication_records/{id}/resume".to_owned(), &record, None),
+        (Method::POST, "/antipode/v1/replication_records/{id}/cancel".to_owned(), &record, None),
+        (Method::POST, "/antipode/v1/replication_records/{id}/retry".to_owned(), &record, None),
         (Method::POST, "/antipode/v1/quarantine/{id}/undelete".to_owned(), &item, None),
     ];
     for (method, path, id, body) in rows {

@@ -27,4 +27,5 @@ mod retention;
 mod signatures;
 mod tags;
 mod terraform;
+mod verbs;
 mod wire;

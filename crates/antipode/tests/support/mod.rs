@@ -27,6 +27,7 @@ use control::{Control, Parts};
 use model::ids::RegionName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use vault::kek::Kek;
 use vault::recovery::RecoverySeed;
 use vault::seams::{Clock, SeededEntropy};
@@ -85,11 +86,15 @@ impl Medium for Syncs {
     }
 }
 
-/// Route tests never sleep.
-struct NoSleep;
+/// Route tests never sleep, unless one wants to look at what waits: then a sleep lasts a moment.
+struct Naps(Arc<Links>);
 
-impl Timer for NoSleep {
+impl Timer for Naps {
+    #[expect(clippy::disallowed_methods, reason = "a test that looks at what waits must let it wait")]
     fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        if self.0.sleeps.load(Ordering::SeqCst) {
+            return Box::pin(tokio::time::sleep(Duration::from_millis(1)));
+        }
         Box::pin(std::future::ready(()))
     }
 }
@@ -105,9 +110,52 @@ pub(crate) enum Fault {
     RefusesToOpen,
 }
 
+/// Requests that a test can hold on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Batches.
+    Sends,
+    /// The question whether anything is missing.
+    Verifies,
+    /// The order to publish.
+    Publishes,
+}
+
+/// Holds requests of one kind until the test lets them through, one by one.
+pub(crate) struct Gate {
+    held: Held,
+    reached: Semaphore,
+    let_through: Semaphore,
+}
+
+impl Gate {
+    fn holds(&self, request: &PeerRequest) -> bool {
+        matches!(
+            (self.held, request),
+            (Held::Sends, PeerRequest::Send { .. })
+                | (Held::Verifies, PeerRequest::Verify { .. })
+                | (Held::Publishes, PeerRequest::Publish { .. })
+        )
+    }
+
+    /// Waits until a request has come to the gate.
+    pub(crate) async fn reached(&self) {
+        self.reached.acquire().await.unwrap().forget();
+    }
+
+    /// Lets one request through.
+    pub(crate) fn let_one_through(&self) {
+        self.let_through.add_permits(1);
+    }
+}
+
 /// The link between the regions of one world: a plain call.
 #[derive(Default)]
 pub(crate) struct Links {
+    /// Whether sleeps of the regions last a moment.
+    pub(crate) sleeps: AtomicBool,
+    gate: Mutex<Option<Arc<Gate>>>,
+    batches: AtomicU64,
     regions: Mutex<HashMap<RegionName, Control>>,
     fault: Mutex<Option<Fault>>,
 }
@@ -116,6 +164,33 @@ impl Links {
     /// Breaks or mends the link.
     pub(crate) fn set_fault(&self, fault: Option<Fault>) {
         *self.fault.lock().unwrap() = fault;
+    }
+
+    /// From now on requests of this kind wait for the test.
+    pub(crate) fn hold(&self, held: Held) -> Arc<Gate> {
+        let gate = Gate { held, reached: Semaphore::new(0), let_through: Semaphore::new(0) };
+        self.gate.lock().unwrap().insert(Arc::new(gate)).clone()
+    }
+
+    /// From now on nothing waits; what waits already has to be let through.
+    pub(crate) fn hold_nothing(&self) {
+        *self.gate.lock().unwrap() = None;
+    }
+
+    /// How many batches went through.
+    pub(crate) fn batch_count(&self) -> u64 {
+        self.batches.load(Ordering::SeqCst)
+    }
+
+    async fn pass(&self, request: &PeerRequest) {
+        let gate = self.gate.lock().unwrap().clone().filter(|gate| gate.holds(request));
+        if let Some(gate) = gate {
+            gate.reached.add_permits(1);
+            gate.let_through.acquire().await.unwrap().forget();
+        }
+        if matches!(request, PeerRequest::Send { .. }) {
+            self.batches.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     fn check(&self, peer: &PeerAddress, request: &PeerRequest) -> Result<(), LinkError> {
@@ -145,6 +220,7 @@ impl PeerLinks for End {
     fn ask<'a>(&'a self, peer: &'a PeerAddress, request: PeerRequest) -> Asking<'a> {
         Box::pin(async move {
             self.links.check(peer, &request)?;
+            self.links.pass(&request).await;
             let far = self.links.regions.lock().unwrap().get(&peer.name).cloned();
             let far = far.ok_or_else(|| unreachable(peer))?;
             let answer = far.answer(self.tls_key_hash, request).await;
@@ -252,7 +328,7 @@ impl Region {
             incarnation,
             clock: clock.clone(),
             entropy: entropy.clone(),
-            timer: Arc::new(NoSleep),
+            timer: Arc::new(Naps(links.clone())),
             links: Arc::new(End { links: links.clone(), tls_key_hash }),
             peer_url: format!("https://{name}.example:8781"),
             source_roots: Arc::new(disk::SourceRoots::new(vec![place("disks")], forbidden).unwrap()),

@@ -21,4 +21,5 @@ pub(crate) mod storm;
 pub(crate) mod tags;
 pub(crate) mod transfers;
 pub(crate) mod vaults;
+pub(crate) mod verbs;
 pub(crate) mod world;

@@ -10,7 +10,7 @@ fn region(name: &str) -> RegionName {
     name.parse().unwrap()
 }
 
-fn peer(name: &str, n: u8) -> Peer {
+pub(crate) fn peer(name: &str, n: u8) -> Peer {
     Peer {
         name: region(name),
         region_id: [n; 16],

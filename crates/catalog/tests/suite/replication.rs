@@ -46,7 +46,7 @@ pub(crate) async fn replicate(
     world.catalog.begin_replication(&plan, &new_records(&plan, call), at(1000)).await.unwrap()
 }
 
-fn item_order(record: u8) -> ItemReplicationOrder {
+pub(crate) fn item_order(record: u8) -> ItemReplicationOrder {
     ItemReplicationOrder {
         source_project_id: project(),
         item_id: item_id(10),
@@ -61,7 +61,7 @@ fn item_order(record: u8) -> ItemReplicationOrder {
     }
 }
 
-fn stored() -> StoredReplica {
+pub(crate) fn stored() -> StoredReplica {
     StoredReplica {
         receipt: vec![1, 2, 3],
         head_counter: 7,
@@ -71,7 +71,7 @@ fn stored() -> StoredReplica {
     }
 }
 
-async fn finish(world: &World, record: ReplicationRecordId) {
+pub(crate) async fn finish(world: &World, record: ReplicationRecordId) {
     let job = world.claim(JobKind::Replicate, at(2000)).await.unwrap();
     assert_eq!(job.lease.subject, record.bytes());
     let change = RecordChange::default();

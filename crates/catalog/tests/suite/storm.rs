@@ -2,8 +2,8 @@
 //! caller does comes from a printed seed; who comes first is the engine's own chance.
 
 use catalog::{
-    Catalog, CatalogError, ItemReplicationOrder, JobKind, NewRecords, Postponement, RecordChange, RunSharing,
-    StoredReplica, TransferProgress,
+    Catalog, CatalogError, ItemReplicationOrder, JobKind, NewRecords, Postponement, RecordChange, RetryOrder,
+    RunSharing, StoredReplica, TransferProgress,
 };
 use model::ids::{CheckpointItemId, ReplicationRecordId};
 use model::policy::Policy;
@@ -98,7 +98,7 @@ impl Caller {
                 let item = self.item();
                 let records = self.catalog.records_of_items(&[item]).await?;
                 match records.last() {
-                    Some(record) => self.catalog.cancel_replication(&project(), record.id, &why, now).await,
+                    Some(record) => self.say(record.id, &why).await,
                     None => Ok(()),
                 }
             }
@@ -108,6 +108,21 @@ impl Caller {
                 self.catalog.mark_lost(&ids, now).await.map(drop)
             }
             _ => self.work(&why).await,
+        }
+    }
+
+    /// Says one of the verbs to a record.
+    async fn say(&mut self, record: ReplicationRecordId, why: &RecordChange) -> Result<(), CatalogError> {
+        let (project, now) = (project(), at(1000));
+        match self.chance.below(4) {
+            0 => self.catalog.cancel_replication(&project, record, why, now).await,
+            1 => self.catalog.pause_replication(&project, record, why, now).await,
+            2 => self.catalog.resume_replication(&project, record, now).await,
+            _ => {
+                let record_id = ReplicationRecordId::from_bytes(self.fresh());
+                let order = RetryOrder { ended_id: record, record_id, grant_id: grant_id(1) };
+                self.catalog.retry_replication(&project, &order, now).await.map(drop)
+            }
         }
     }
 
@@ -180,16 +195,16 @@ pub(crate) async fn a_storm_of_callers_and_workers_leaves_the_books_in_order(wor
 async fn check_the_books(world: &World) {
     for (rule, sql) in [
         (
-            "an open record has an open job",
-            "SELECT COUNT(*) AS wrong FROM replication_records r WHERE r.state IN \
+            "an open record that is not paused has an open job",
+            "SELECT COUNT(*) AS wrong FROM replication_records r WHERE r.paused_at IS NULL AND r.state IN \
              ('waiting', 'copying', 'verifying', 'publishing') AND NOT EXISTS (SELECT 1 FROM jobs j \
              WHERE j.kind = 'replicate' AND j.subject = r.id AND j.is_open = 1)",
         ),
         (
-            "a job that is open has an open record",
+            "a job that is open has an open record that is not paused",
             "SELECT COUNT(*) AS wrong FROM jobs j JOIN replication_records r ON r.id = j.subject \
              WHERE j.kind = 'replicate' AND j.is_open = 1 \
-             AND r.state NOT IN ('waiting', 'copying', 'verifying', 'publishing')",
+             AND (r.state NOT IN ('waiting', 'copying', 'verifying', 'publishing') OR r.paused_at IS NOT NULL)",
         ),
         (
             "one current record an item and region",

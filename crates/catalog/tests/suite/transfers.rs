@@ -347,8 +347,15 @@ pub(crate) async fn quota_counts_replicas_and_reservations(world: &World) {
     assert_eq!(catalog.grant_used_bytes(grant_id(1)).await.unwrap(), 700, "a resumed one counts once");
     let refused = catalog.open_transfer(&large(3, 1, 301), at(22)).await;
     assert!(matches!(refused, Err(CatalogError::Conflict(Conflict::OverQuota { bytes_left: 300 }))));
-    assert_eq!(catalog.close_transfers_untouched_since(at(21), at(23)).await.unwrap(), 0);
-    assert_eq!(catalog.close_transfers_untouched_since(at(22), at(23)).await.unwrap(), 1);
+    assert_eq!(catalog.close_transfers_untouched_since(at(21), at(23)).await.unwrap(), []);
+    let older = catalog.touch_transfer(&large(2, 1, 600).key, 1, at(22)).await;
+    assert!(matches!(older, Err(CatalogError::Conflict(Conflict::OlderAttempt))));
+    catalog.touch_transfer(&large(2, 2, 600).key, 2, at(22)).await.unwrap();
+    assert_eq!(catalog.close_transfers_untouched_since(at(22), at(23)).await.unwrap(), [], "it still moves");
+    let closed = catalog.close_transfers_untouched_since(at(23), at(24)).await.unwrap();
+    assert_eq!(closed, [operation_id(2)]);
+    let closed = catalog.touch_transfer(&large(2, 2, 600).key, 2, at(24)).await;
+    assert!(matches!(closed, Err(CatalogError::Conflict(Conflict::TransferNotOpen))));
     assert_eq!(catalog.grant_used_bytes(grant_id(1)).await.unwrap(), 100);
     assert!(catalog.reserve_pack(operation_id(2)).await.is_err(), "given up");
     catalog.open_transfer(&large(3, 1, 301), at(24)).await.unwrap();

@@ -5,16 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::ids::RegionName;
 use tokio::runtime::Handle;
+use vault::progress::Progress;
 use vault::transfer::{Acknowledged, Asked, Offer, Opened, PeerError, Verification};
 
 use super::Peer;
+use super::limits::{Seams, Turn};
 use super::messages::{
     LinkError, OpenRequest, Opened as OpenedThere, PeerLinks, PeerReply, PeerRequest, Refusal, TransferKey,
 };
 use crate::Control;
+use crate::leases::LeaseProgress;
 
 /// One transfer at its far end.
 pub(crate) struct FarEnd {
+    control: Control,
     links: Arc<dyn PeerLinks>,
     peer: Peer,
     runtime: Handle,
@@ -23,6 +27,8 @@ pub(crate) struct FarEnd {
     key: Mutex<Option<TransferKey>>,
     /// What the peer refused last; [`PeerError`] keeps the sentence only.
     refusal: Mutex<Option<Refusal>>,
+    /// Whether the transfer may go on, while a batch waits for its turn.
+    progress: Mutex<Option<Arc<LeaseProgress>>>,
     /// What the peer said at publication that the transfer had added there.
     kept_bytes: Mutex<Option<u64>>,
 }
@@ -31,12 +37,14 @@ impl FarEnd {
     /// The far end of a transfer to a peer. To be made on the runtime that owns the links.
     pub(crate) fn new(control: &Control, peer: &Peer, open: OpenRequest) -> FarEnd {
         FarEnd {
+            control: control.clone(),
             links: control.parts().links.clone(),
             peer: peer.clone(),
             runtime: Handle::current(),
             open,
             key: Mutex::new(None),
             refusal: Mutex::new(None),
+            progress: Mutex::new(None),
             kept_bytes: Mutex::new(None),
         }
     }
@@ -44,6 +52,11 @@ impl FarEnd {
     /// The region behind it.
     pub(crate) fn region(&self) -> &RegionName {
         &self.peer.name
+    }
+
+    /// From now on the transfer goes on only as long as this progress is not stopped.
+    pub(crate) fn watch(&self, progress: &Arc<LeaseProgress>) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress.clone());
     }
 
     /// The kind of the last refusal, once.
@@ -70,6 +83,22 @@ impl FarEnd {
                 }
             }
         })
+    }
+
+    /// Waits until the peer's limit lets so many bytes through; not at all once the transfer was stopped. The lease is kept meanwhile, by others.
+    fn wait_for_turn(&self, bytes: usize) -> Result<(), PeerError> {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_stopped = || progress.as_ref().is_some_and(|progress| progress.is_stopped());
+        if is_stopped() {
+            return Err(PeerError::Busy);
+        }
+        let parts = self.control.parts();
+        let seams = Seams { clock: parts.clock.as_ref(), timer: parts.timer.as_ref() };
+        let limits = self.control.send_limits();
+        match self.runtime.block_on(limits.wait_for_turn(&self.peer.name, bytes, seams, is_stopped)) {
+            Turn::Come => Ok(()),
+            Turn::GivenUp => Err(PeerError::Busy),
+        }
     }
 
     fn key(&self) -> Result<TransferKey, PeerError> {
@@ -121,6 +150,7 @@ impl vault::transfer::Peer for FarEnd {
     }
 
     fn send(&self, batch: &[u8]) -> Result<Acknowledged, PeerError> {
+        self.wait_for_turn(batch.len())?;
         match self.ask(PeerRequest::Send { transfer: self.key()?, batch: batch.to_vec() })? {
             PeerReply::Acknowledged(acknowledged) => Ok(acknowledged),
             _ => Err(self.confused()),

@@ -77,6 +77,7 @@ impl Control {
     /// next round; the others are not held up.
     pub(crate) async fn look_at_peers(&self) -> Result<(), Error> {
         self.peers().reload(self.catalog()).await?;
+        self.follow_limits().await?;
         for peer in self.peers().all().into_iter().filter(|peer| peer.is_confirmed) {
             let turn = self.turns().due(&peer.name, self.now());
             let outcome = async {

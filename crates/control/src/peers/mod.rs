@@ -4,6 +4,7 @@
 pub mod far_end;
 mod grants;
 mod heads;
+mod limits;
 pub mod messages;
 mod pairing;
 mod receipts;
@@ -18,7 +19,9 @@ use vault::error::VaultError;
 
 pub use grants::NewGrant;
 pub(crate) use heads::Turns;
-pub use pairing::Accepted;
+pub(crate) use limits::SendLimits;
+pub use pairing::{Accepted, PeerView};
+pub use receipts::ShownReceipt;
 pub(crate) use receipts::{replica_checkpoint_id, replica_id};
 
 use crate::Control;

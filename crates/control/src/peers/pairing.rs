@@ -5,6 +5,7 @@
 //! compares. A name that disagrees with the card is refused on both sides.
 
 use model::ids::RegionName;
+use model::rate::ByteRate;
 use vault::card::{Card, Pin};
 use vault::keys::Secret;
 use vault::layout;
@@ -26,6 +27,15 @@ pub struct Accepted {
     pub region: RegionName,
     /// The code to compare with the one that the inviting region shows.
     pub code: String,
+}
+
+/// A peer as the operator sees it.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// The peer.
+    pub peer: Peer,
+    /// How fast this region sends to it, if that is limited.
+    pub limit: Option<ByteRate>,
 }
 
 impl Control {
@@ -126,9 +136,10 @@ impl Control {
     }
 
     /// All peers, confirmed or not.
-    pub fn all_peers(&self, caller: &Caller) -> Result<Vec<Peer>, Error> {
+    pub fn all_peers(&self, caller: &Caller) -> Result<Vec<PeerView>, Error> {
         caller.may_in_region(Action::Watch)?;
-        Ok(self.peers().all())
+        let view = |peer: Peer| PeerView { limit: self.limit_of(&peer.name), peer };
+        Ok(self.peers().all().into_iter().map(view).collect())
     }
 
     /// The far end of [`Control::accept_invitation`]: a region that nobody knows yet shows a secret.

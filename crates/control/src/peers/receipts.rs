@@ -1,15 +1,20 @@
 //! Receipts: a replica counts only with its destination's signed receipt, checked against everything
 //! that this side knows. Replica ids are a pure function, so both sides compute the same.
 
-use model::ids::{CheckpointId, CheckpointItemId, ProjectId};
+use model::ids::{CheckpointId, CheckpointItemId, ProjectId, ReplicationRecordId};
 use model::replication::ReplicationRecord;
+use vault::card::{CARD_BYTES_MAX, Card};
 use vault::codec::Encoder;
 use vault::ids::{ManifestDigest, RegionId, ReplicaId};
+use vault::layout;
 use vault::receipt::Receipt;
+use vault::receipt_file::{CheckedReceipt, ReceiptFile};
 
 use super::Peer;
-use crate::Control;
+use crate::access::Caller;
+use crate::error::{Error, Reason};
 use crate::region::signers_of;
+use crate::{Control, blocking};
 
 /// What a checked receipt names.
 pub(crate) struct Received {
@@ -48,7 +53,52 @@ fn derived(label: &str, bytes: &[u8]) -> [u8; 16] {
     id
 }
 
+/// A receipt as it is shown, with the card of the region that signed it.
+#[derive(Clone, Debug)]
+pub struct ShownReceipt {
+    /// The record that it ended.
+    pub record: ReplicationRecord,
+    /// The signed receipt and the card.
+    pub file: ReceiptFile,
+    /// What the two say.
+    pub checked: CheckedReceipt,
+}
+
 impl Control {
+    /// The destination's receipt of a record, with what is needed to check it elsewhere.
+    pub async fn show_receipt(
+        &self,
+        caller: &Caller,
+        id: ReplicationRecordId,
+    ) -> Result<ShownReceipt, Error> {
+        let record = self.record(caller, id).await?;
+        let Some(receipt) = record.receipt.clone() else {
+            let state = record.state.word();
+            let message = format!("the destination has given no receipt; the replication is {state}");
+            return Err(Error::not_found(Reason::NotFound, message));
+        };
+        let control = self.clone();
+        let (file, checked) = blocking(move || control.with_its_card(receipt)).await??;
+        Ok(ShownReceipt { record, file, checked })
+    }
+
+    /// Finds the card under which a receipt was signed: a region gets new ones, and its old ones stay in the
+    /// store for what they signed. The receipt was checked against the pairing before it was stored.
+    fn with_its_card(&self, receipt: Vec<u8>) -> Result<(ReceiptFile, CheckedReceipt), Error> {
+        let doing = "looking for the card of a receipt";
+        let store = &self.parts().store;
+        let names = store.list(layout::CARDS_PREFIX).map_err(|error| error.while_doing(doing))?;
+        let mut file = ReceiptFile { card: Vec::new(), receipt };
+        for name in names {
+            file.card = store.get(&name, CARD_BYTES_MAX).map_err(|error| error.while_doing(doing))?;
+            let Ok(card) = Card::decode(&file.card) else { continue };
+            if let Ok(checked) = file.check(&card.root_key().0) {
+                return Ok((file, checked));
+            }
+        }
+        Err(Error::internal(doing, "the store has no card that names its key"))
+    }
+
     /// Checks a receipt for a record. The error is a sentence for a person.
     pub(crate) fn check_receipt(
         &self,

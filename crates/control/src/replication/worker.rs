@@ -250,6 +250,7 @@ impl Control {
         far_end: &Arc<FarEnd>,
     ) -> Result<Copied, Halt> {
         let progress = LeaseProgress::new();
+        far_end.watch(&progress);
         let at_start = self.catalog().record_by_id(record.id).await?;
         let before = at_start.clone();
         let note = async |progress: Arc<LeaseProgress>| {

@@ -4,11 +4,14 @@
 pub(crate) mod backups;
 pub(crate) mod credentials;
 pub(crate) mod grants;
+pub(crate) mod limits;
 pub(crate) mod policies;
 pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod quotas;
+pub(crate) mod receipts;
 pub(crate) mod regions;
 mod requests;
 pub(crate) mod servers;
 pub(crate) mod vaults;
+pub(crate) mod verbs;

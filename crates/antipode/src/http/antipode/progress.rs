@@ -77,6 +77,9 @@ pub(crate) struct RecordProgress {
     /// Not before this moment is it tried again.
     #[schema(value_type = Moment)]
     try_at: String,
+    /// Since when it is paused, if it is: nothing is sent until it is resumed.
+    #[schema(value_type = Option<Moment>)]
+    paused_at: Option<String>,
     /// Empty unless something stopped it.
     reason_code: String,
     /// Why it waits or failed.
@@ -157,6 +160,7 @@ impl From<ReplicationRecord> for RecordProgress {
             skipped_bytes: record.skipped_bytes,
             attempts: record.attempts,
             try_at: record.try_at.wire(),
+            paused_at: record.paused_at.map(|at| at.wire()),
             reason_code: record.reason_code,
             reason: record.reason,
             has_receipt: record.receipt.is_some(),
@@ -164,6 +168,12 @@ impl From<ReplicationRecord> for RecordProgress {
             created_at: record.created_at.wire(),
             updated_at: record.updated_at.wire(),
         }
+    }
+}
+
+impl From<ReplicationRecord> for RecordProgressAnswer {
+    fn from(record: ReplicationRecord) -> RecordProgressAnswer {
+        RecordProgressAnswer { replication_record: record.into() }
     }
 }
 
@@ -207,7 +217,13 @@ pub(crate) async fn item(
     operation_id = "showRecordProgress",
     tag = "replication",
     responses(
-        (status = 200, description = "The replication's progress.", body = RecordProgressAnswer),
+        (status = 200, description = "The replication's progress.", body = RecordProgressAnswer, links(
+            ("pause" = (operation_id = "pauseRecord", parameters(("replication_record_id" = "$response.body#/replication_record/id")))),
+            ("resume" = (operation_id = "resumeRecord", parameters(("replication_record_id" = "$response.body#/replication_record/id")))),
+            ("cancel" = (operation_id = "cancelRecord", parameters(("replication_record_id" = "$response.body#/replication_record/id")))),
+            ("retry" = (operation_id = "retryRecord", parameters(("replication_record_id" = "$response.body#/replication_record/id")))),
+            ("receipt" = (operation_id = "showReceipt", parameters(("replication_record_id" = "$response.body#/replication_record/id"))))
+        )),
         ReadRefusals
     )
 )]
@@ -217,7 +233,7 @@ pub(crate) async fn record(
     path: PathParams,
 ) -> Result<Json<RecordProgressAnswer>, OwnError> {
     let record = control.record(&caller, path.id("replication_record_id")?).await?;
-    Ok(Json(RecordProgressAnswer { replication_record: record.into() }))
+    Ok(Json(RecordProgressAnswer::from(record)))
 }
 
 /// Shows a restore and how far it is

@@ -4,12 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::Control;
-use control::peers::{Accepted, Peer};
+use control::peers::{Accepted, PeerView};
 use model::ids::RegionName;
 use serde::Serialize;
 use utoipa::ToSchema;
 use vault::ids::to_hex;
 
+use super::limits::LimitBody;
 use super::requests::{AcceptanceRequest, ConfirmationRequest, InvitationRequest, UnfreezeRequest};
 use crate::http::csbs::Nothing;
 use crate::http::error::OwnError;
@@ -50,6 +51,7 @@ pub(crate) struct RegionBody {
     url: String,
     /// Whether its operator and ours agreed on the code. Powerless until then.
     is_confirmed: bool,
+    limit: LimitBody,
     #[schema(value_type = Moment)]
     paired_at: String,
 }
@@ -75,12 +77,13 @@ pub(crate) struct AcceptedAnswer {
     code: String,
 }
 
-impl From<Peer> for RegionBody {
-    fn from(peer: Peer) -> RegionBody {
+impl From<PeerView> for RegionBody {
+    fn from(PeerView { peer, limit }: PeerView) -> RegionBody {
         RegionBody {
             name: peer.name.to_string(),
             url: peer.url,
             is_confirmed: peer.is_confirmed,
+            limit: limit.into(),
             paired_at: peer.paired_at.wire(),
         }
     }

@@ -142,6 +142,19 @@ pub(crate) struct ConfirmationRequest {
     code: TextGiven,
 }
 
+/// The body of `limitRegion`.
+#[derive(ToSchema)]
+pub(crate) struct LimitRequest {
+    limit: LimitRequestBody,
+}
+
+#[derive(ToSchema)]
+struct LimitRequestBody {
+    /// For all transfers to the region together; no limit when it is null or left out.
+    #[schema(minimum = 1024, maximum = 1_125_899_906_842_624_i64)]
+    bytes_per_second: Option<i64>,
+}
+
 /// The body of `adoptPolicy`.
 #[derive(ToSchema)]
 pub(crate) struct AdoptionRequest {

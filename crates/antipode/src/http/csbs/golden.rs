@@ -172,6 +172,7 @@ fn record() -> ReplicationRecord {
         planned_bytes: 10,
         attempts: 1,
         try_at: at("2026-11-23T04:00:00.000912"),
+        paused_at: None,
         reason_code: String::new(),
         reason: String::new(),
         destination_checkpoint_id: Some(id("d0d0cafe-1111-4222-8333-444455556666")),
