@@ -318,6 +318,12 @@ CREATE TABLE peer_heads (
     received_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE peer_limits (
+    region TEXT NOT NULL PRIMARY KEY,
+    bytes_per_second INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE peers (
     name TEXT NOT NULL PRIMARY KEY,
     region_id BLOB NOT NULL UNIQUE,
@@ -477,7 +483,10 @@ CREATE TABLE replication_records (
     replica_gone_at INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
-) STRICT;
+, paused_at INTEGER
+    CONSTRAINT only_what_is_open_is_paused
+        CHECK (paused_at IS NULL OR state IN ('waiting', 'copying', 'verifying', 'publishing'))
+    CONSTRAINT done_has_its_receipt CHECK (state <> 'done' OR COALESCE(LENGTH(receipt), 0) > 0)) STRICT;
 
 CREATE UNIQUE INDEX one_current_replication ON replication_records (checkpoint_item_id, destination_region)
     WHERE is_current = 1;

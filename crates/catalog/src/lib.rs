@@ -16,6 +16,7 @@ mod deletion;
 mod engine;
 mod error;
 mod grants;
+mod held_back;
 mod holdings;
 mod identity;
 mod items;

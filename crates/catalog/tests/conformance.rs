@@ -116,6 +116,7 @@ conformance! {
         what_ended_without_a_replica_is_retried_as_it_was_ordered
         a_retry_needs_room_and_a_readable_item
         verbs_at_once_leave_one_current_record
+        records_to_a_silent_region_are_held_back_and_let_go_together
         a_record_without_a_receipt_is_never_done
         a_limit_is_kept_changed_and_taken_away;
     deletion:

@@ -121,6 +121,7 @@ struct Inner {
     wakes: Wakes,
     turns: peers::Turns,
     send_limits: peers::SendLimits,
+    circuits: replication::Circuits,
     looks: expiry::Looks,
     changes: changes::WaitingChanges,
     troubles: KeyTroubles,
@@ -157,6 +158,7 @@ impl Control {
             wakes: Wakes::default(),
             turns: peers::Turns::default(),
             send_limits: peers::SendLimits::default(),
+            circuits: replication::Circuits::default(),
             looks: expiry::Looks::default(),
             changes: changes::WaitingChanges::default(),
             troubles,
@@ -221,6 +223,10 @@ impl Control {
 
     pub(crate) fn send_limits(&self) -> &peers::SendLimits {
         &self.inner.send_limits
+    }
+
+    pub(crate) fn circuits(&self) -> &replication::Circuits {
+        &self.inner.circuits
     }
 
     pub(crate) fn looks(&self) -> &expiry::Looks {

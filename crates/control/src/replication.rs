@@ -3,6 +3,7 @@
 //! The answer is oldest first and final: every record in it is durable, and the union of the answers
 //! of racing calls lists each item once. The copying happens in [`worker`].
 
+mod circuits;
 mod verbs;
 pub mod worker;
 
@@ -18,6 +19,8 @@ use crate::Control;
 use crate::access::{Action, Caller};
 use crate::error::{Error, Reason};
 use crate::page::{Page, PageOf, RecordFilter, RecordSort, found, found_or, page_of};
+
+pub(crate) use self::circuits::Circuits;
 
 /// What a replication order began.
 #[derive(Clone, Debug)]

@@ -224,7 +224,8 @@ impl Control {
         }
     }
 
-    fn backoff(&self, attempts: u32) -> Timestamp {
+    /// When to try again after so many failures.
+    pub(crate) fn backoff(&self, attempts: u32) -> Timestamp {
         let doublings = attempts.saturating_sub(1).min(10);
         let seconds = (BACKOFF_SECONDS << doublings).min(BACKOFF_SECONDS_MAX);
         self.now().plus_seconds(seconds)

@@ -108,12 +108,6 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::DELETE, "/antipode/v1/credentials/X".to_owned(), ReadingPerson),
         (Method::GET, format!("/antipode/v1/checkpoint_items/{NOBODY}"), Reader),
         (Method::PUT, "/antipode/v1/regions/x/limit".to_owned(), Operator),
-        (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}"), Reader),
-        (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}/receipt"), Reader),
-        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/pause"), Member),
-        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/resume"), Member),
-        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/cancel"), Member),
-        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/retry"), Member),
         (Method::GET, "/antipode/v1/restores".to_owned(), Reader),
         (Method::GET, format!("/antipode/v1/restores/{NOBODY}"), Reader),
         (Method::POST, format!("/antipode/v1/policies/{NOBODY}/adopt"), Member),
@@ -127,7 +121,21 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/antipode/v1/vaults".to_owned(), Watcher),
         (Method::POST, format!("/antipode/v1/vaults/{}/collect", "0".repeat(32)), Operator),
     ];
-    rows.into_iter().chain(tag_routes()).chain(identity_routes()).collect()
+    rows.into_iter().chain(record_routes()).chain(tag_routes()).chain(identity_routes()).collect()
+}
+
+/// What our own surface does with replication records.
+fn record_routes() -> impl Iterator<Item = (Method, String, Least)> {
+    use Least::{Member, Reader};
+    let rows = [
+        (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}"), Reader),
+        (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}/receipt"), Reader),
+        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/pause"), Member),
+        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/resume"), Member),
+        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/cancel"), Member),
+        (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/retry"), Member),
+    ];
+    rows.into_iter()
 }
 
 fn identity_routes() -> impl Iterator<Item = (Method, String, Least)> {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use vault::ids::to_hex;
 use vault::receipt_file::ReceiptFile;
 
-use crate::support::{Answer, Client, DISK_BYTES, Held, NOBODY, World};
+use crate::support::{Answer, Client, DISK_BYTES, Fault, Held, NOBODY, World};
 
 /// Bytes of a disk that goes in several batches.
 const LARGE_BYTES: usize = 20 << 20;
@@ -378,4 +378,35 @@ async fn a_batch_that_waits_for_the_limit_is_stopped_by_a_pause_and_freed_by_a_c
     set(json!(null)).await;
     working.await.unwrap();
     assert_eq!(state(&world, &record).await, "done");
+}
+
+#[tokio::test]
+async fn a_silent_region_is_asked_by_one_record_for_all() {
+    let world = World::paired().await;
+    let mut servers = Vec::new();
+    for n in 0..8 {
+        servers.push(world.a.server(&format!("s{n}")).await);
+    }
+    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+    let policy = world.a.policy("nightly", &servers).await;
+    world.a.back_up(&policy).await;
+    world.links.set_fault(Some(Fault::Down));
+    assert_eq!(world.replicate(&policy).await.selected().len(), 8);
+    world.a.work().await;
+    assert_eq!(world.links.silence_count(), 3, "three tries tell enough");
+    let records = world.a.admin.get_v1("/replication_records").await;
+    let reasons: Vec<_> = records.body["replication_records"].as_array().unwrap().clone();
+    let says_why =
+        |record: &Value| record["extra_info"]["fail_reason"].as_str().unwrap().contains("does not answer");
+    assert!(reasons.iter().all(says_why), "{reasons:?}");
+    for asked in 4..8 {
+        world.clock.advance_seconds(61);
+        world.a.work().await;
+        assert_eq!(world.links.silence_count(), asked, "one try for all of them");
+    }
+    world.links.set_fault(None);
+    world.clock.advance_seconds(61);
+    world.a.work().await;
+    let done = world.a.admin.get_v1("/replication_records?status=success").await;
+    assert_eq!(done.body["count"], 8, "the first answer lets all of them go on");
 }

@@ -156,6 +156,7 @@ pub(crate) struct Links {
     pub(crate) sleeps: AtomicBool,
     gate: Mutex<Option<Arc<Gate>>>,
     batches: AtomicU64,
+    silences: AtomicU64,
     regions: Mutex<HashMap<RegionName, Control>>,
     fault: Mutex<Option<Fault>>,
 }
@@ -180,6 +181,11 @@ impl Links {
     /// How many batches went through.
     pub(crate) fn batch_count(&self) -> u64 {
         self.batches.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were not answered.
+    pub(crate) fn silence_count(&self) -> u64 {
+        self.silences.load(Ordering::SeqCst)
     }
 
     async fn pass(&self, request: &PeerRequest) {
@@ -219,7 +225,10 @@ struct End {
 impl PeerLinks for End {
     fn ask<'a>(&'a self, peer: &'a PeerAddress, request: PeerRequest) -> Asking<'a> {
         Box::pin(async move {
-            self.links.check(peer, &request)?;
+            self.links.check(peer, &request).inspect_err(|error| {
+                let is_silence = matches!(error, LinkError::Unreachable { .. });
+                self.links.silences.fetch_add(u64::from(is_silence), Ordering::SeqCst);
+            })?;
             self.links.pass(&request).await;
             let far = self.links.regions.lock().unwrap().get(&peer.name).cloned();
             let far = far.ok_or_else(|| unreachable(peer))?;

@@ -189,6 +189,38 @@ pub(crate) async fn verbs_at_once_leave_one_current_record(world: &World) {
     assert_eq!(catalog.open_job_count(JobKind::Replicate).await.unwrap(), 1);
 }
 
+pub(crate) async fn records_to_a_silent_region_are_held_back_and_let_go_together(world: &World) {
+    let catalog = &world.catalog;
+    let policy = world.policy(1, &["s1", "s2", "s3", "s4"]).await;
+    world.run(&policy, 1).await;
+    let begun = replicate(world, &policy, 1).await;
+    let working = world.claim(JobKind::Replicate, at(1001)).await.unwrap().lease;
+    let open: Vec<_> = begun.iter().map(|(_, id)| *id).filter(|id| id.bytes() != working.subject).collect();
+    catalog.pause_replication(&project(), open[0], &why(), at(1002)).await.unwrap();
+    let wait = Postponement { try_at: at(1050), reason_code: "silent", reason: "region-b is silent" };
+    let elsewhere = catalog.hold_back_replications(&"region-z".parse().unwrap(), &wait, at(1003)).await;
+    assert_eq!(elsewhere.unwrap(), 0);
+    let region = destination().region;
+    assert_eq!(catalog.hold_back_replications(&region, &wait, at(1003)).await.unwrap(), 2);
+    assert_eq!(
+        catalog.hold_back_replications(&region, &wait, at(1003)).await.unwrap(),
+        0,
+        "they wait already"
+    );
+    for (id, code) in [(open[0], "by-hand"), (open[1], "silent"), (open[2], "silent")] {
+        assert_eq!(catalog.record_by_id(id).await.unwrap().reason_code, code);
+    }
+    let until = at(2000);
+    catalog.extend_lease(&working, until).await.unwrap();
+    assert!(world.claim(JobKind::Replicate, at(1049)).await.is_none());
+    assert_eq!(catalog.hasten_replications(&region, "another", at(1010)).await.unwrap(), 0);
+    assert_eq!(catalog.hasten_replications(&region, "silent", at(1010)).await.unwrap(), 2);
+    for _ in 0..2 {
+        world.claim(JobKind::Replicate, at(1010)).await.unwrap();
+    }
+    assert!(world.claim(JobKind::Replicate, at(1010)).await.is_none(), "the paused one stays");
+}
+
 pub(crate) async fn a_record_without_a_receipt_is_never_done(world: &World) {
     let record = one_record(world).await;
     let by_hand = async |sql: &'static str| {

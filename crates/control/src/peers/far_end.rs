@@ -71,7 +71,11 @@ impl FarEnd {
 
     fn ask(&self, request: PeerRequest) -> Result<PeerReply, PeerError> {
         let address = self.peer.address();
-        let asked = self.runtime.block_on(self.links.ask(&address, request));
+        let asked = self.runtime.block_on(async {
+            let asked = self.links.ask(&address, request).await;
+            self.control.note_whether_answered(&self.peer.name, &asked).await;
+            asked
+        });
         asked.map_err(|error| match error {
             LinkError::Unreachable { .. } => PeerError::Unavailable(Box::new(error)),
             LinkError::Refused { refusal, why } => {

@@ -14,6 +14,7 @@ use std::sync::{PoisonError, RwLock};
 use catalog::Catalog;
 use model::ids::RegionName;
 use model::time::Timestamp;
+use tracing::warn;
 use vault::card::Card;
 use vault::error::VaultError;
 
@@ -151,6 +152,22 @@ async fn read_peers(catalog: &Catalog) -> Result<Vec<Peer>, Error> {
 impl Control {
     /// Asks a peer one thing.
     pub(crate) async fn ask(&self, peer: &Peer, request: PeerRequest) -> Result<PeerReply, LinkError> {
-        self.parts().links.ask(&peer.address(), request).await
+        let asked = self.parts().links.ask(&peer.address(), request).await;
+        self.note_whether_answered(&peer.name, &asked).await;
+        asked
+    }
+
+    /// Lets go on what waited for a peer that says something again; a no is something.
+    pub(crate) async fn note_whether_answered(
+        &self,
+        region: &RegionName,
+        asked: &Result<PeerReply, LinkError>,
+    ) {
+        if matches!(asked, Err(LinkError::Unreachable { .. })) {
+            return;
+        }
+        if let Err(error) = self.note_answer(region).await {
+            warn!(%region, %error, "what waited for the region goes on at its own time");
+        }
     }
 }

@@ -18,6 +18,7 @@ use vault::ids::ManifestDigest;
 use vault::transfer::{Copied, CopyOrder, PeerError, Verification};
 use vault::vault::Vault;
 
+use super::circuits::UNREACHABLE;
 use crate::error::Error;
 use crate::leases::LeaseProgress;
 use crate::page::found;
@@ -99,11 +100,19 @@ impl Control {
         let Some(record) = found.filter(|record| !record.state.is_final()) else {
             return Ok(self.catalog().finish_job(&job.lease, self.now()).await?);
         };
+        let region = &record.destination.region;
+        if self.is_held_back(job, region).await? {
+            return Ok(());
+        }
         let halt = match self.move_forward(job, &record).await {
             Ok(()) => return Ok(()),
             Err(halt) => halt,
         };
         match halt {
+            Halt::Later { code: UNREACHABLE, reason } => {
+                warn!(record.id = %id, reason, "a replication waits");
+                self.note_silence(job, region, &reason).await
+            }
             Halt::Later { code, reason } => {
                 warn!(record.id = %id, code, reason, "a replication waits");
                 self.try_later(job, code, &reason).await
@@ -311,7 +320,7 @@ impl Control {
                 Halt::refused(refusal, cause.unwrap_or_else(|| error.to_string()))
             }
             None if is_silent(&error) => Halt::Later {
-                code: "peer-unreachable",
+                code: UNREACHABLE,
                 reason: format!("region {} does not answer; it is tried again by itself", far_end.region()),
             },
             None => Halt::from(error),
