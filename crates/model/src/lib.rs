@@ -6,6 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod coverage;
+pub mod evidence;
+pub mod explain;
+pub mod forecast;
 pub mod grant;
 pub mod identity;
 pub mod ids;
