@@ -47,6 +47,8 @@ pub struct StoredItem {
     pub logical_bytes: u64,
     /// Bytes that it added to the vault.
     pub added_bytes: u64,
+    /// All bytes that its tree lists, new to the vault or not.
+    pub stored_bytes: u64,
     /// The moment whose data it holds.
     pub protected_at: Timestamp,
     /// The sizes that the disks were found to have.
@@ -139,7 +141,8 @@ impl Catalog {
             "UPDATE checkpoint_items SET state = $1, manifest_digest = $2, domain = $3, sequence = $4, \
              incremental = $5, logical_bytes = $6, added_bytes = $7, progress_bytes = $6, \
              progress_percent = 100, protected_at = $8, finished_at = $9, updated_at = $9, \
-             failure_operation = NULL, failure_code = NULL, failure_reason = NULL WHERE id = $10",
+             failure_operation = NULL, failure_code = NULL, failure_reason = NULL, stored_bytes = $11 \
+             WHERE id = $10",
             values![
                 state.word(),
                 stored.manifest_digest,
@@ -150,7 +153,8 @@ impl Catalog {
                 stored.added_bytes,
                 stored.protected_at,
                 now,
-                item
+                item,
+                stored.stored_bytes
             ],
         )
         .await?;

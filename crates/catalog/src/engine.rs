@@ -50,7 +50,7 @@ enum Engine {
 }
 
 /// Migrations in the order of their numbers: number, name, SQLite text, PostgreSQL text.
-const MIGRATIONS: [(i64, &str, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 7] = [
     (
         1,
         "first",
@@ -80,6 +80,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 6] = [
         "long lists",
         include_str!("../migrations/sqlite/0005_long_lists.sql"),
         include_str!("../migrations/postgres/0005_long_lists.sql"),
+    ),
+    (
+        6,
+        "sight",
+        include_str!("../migrations/sqlite/0006_sight.sql"),
+        include_str!("../migrations/postgres/0006_sight.sql"),
     ),
     (
         7,

@@ -214,6 +214,26 @@ pub(crate) async fn reserved_bytes(tx: &mut Tx, id: GrantId) -> Result<u64, Cata
     row.map_or(Ok(0), |row| row.count("sum_bytes"))
 }
 
+/// The open grants of other regions to a project, the newest first.
+pub(crate) async fn grants_of_source(
+    tx: &mut Tx,
+    source_project: &ProjectId,
+    now: Timestamp,
+) -> Result<Vec<Grant>, CatalogError> {
+    let rows = tx
+        .all(
+            concat!(
+                "SELECT ",
+                grant_columns!(),
+                " FROM remote_grants WHERE source_project_id = $1 ORDER BY created_at DESC, id"
+            ),
+            values![source_project],
+        )
+        .await?;
+    let grants = rows.iter().map(grant_of_row).collect::<Result<Vec<_>, _>>()?;
+    Ok(grants.into_iter().filter(|grant| grant.is_open(now)).collect())
+}
+
 fn grant_values(grant: &Grant) -> Vec<Value> {
     values![
         grant.id,

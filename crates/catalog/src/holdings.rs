@@ -1,11 +1,15 @@
 //! What destinations hold, as far as this region knows: the other side of their heads. A replica that a
 //! destination lost makes its item selectable again; one that it deleted does not.
 
+use std::collections::BTreeMap;
+
+use model::evidence::HeadSeen;
+use model::grant::Level;
 use model::ids::{CheckpointItemId, RegionName, ReplicationRecordId, ResourceId};
 use model::replication::{Destination, RecordEvent};
 use model::time::Timestamp;
 
-use crate::engine::Catalog;
+use crate::engine::{Catalog, Tx};
 use crate::error::CatalogError;
 use crate::records::{RecordChange, lock_record, store_record_state};
 use crate::value::{Row, values};
@@ -21,6 +25,8 @@ pub struct DoneRecord {
     pub destination_item_id: CheckpointItemId,
     /// Heads with a larger counter list the replica.
     pub head_counter: u64,
+    /// What is proved of it, as far as this region was told.
+    pub level: Level,
     /// Whether a head told that it was deleted or expired there.
     pub is_gone: bool,
     /// When the record last changed.
@@ -58,7 +64,7 @@ impl Catalog {
         let rows = tx
             .all(
                 "SELECT id, checkpoint_item_id, destination_item_id, receipt_head_counter, \
-                 replica_gone_at, updated_at FROM replication_records \
+                 COALESCE(replica_level, 'stored') AS replica_level, replica_gone_at, updated_at FROM replication_records \
                  WHERE destination_region = $1 AND state = 'done' AND is_current = 1 ORDER BY id",
                 values![region],
             )
@@ -125,6 +131,52 @@ impl Catalog {
         }
         tx.commit().await
     }
+
+    /// Notes what a head says is proved of replicas.
+    pub async fn note_replica_levels(
+        &self,
+        levels: &[(ReplicationRecordId, Level)],
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.write("noting what is proved of replicas").await?;
+        let mut sorted = levels.to_vec();
+        sorted.sort();
+        for (id, level) in sorted {
+            tx.execute(
+                "UPDATE replication_records SET replica_level = $1 WHERE id = $2 AND state = 'done'",
+                values![level.word(), id],
+            )
+            .await?;
+        }
+        tx.commit().await
+    }
+
+    /// Notes that every record was compared with a head of a region: from now on it is evidence for the replicas
+    /// that it lists.
+    pub async fn note_head_compared(&self, region: &RegionName, head: &HeadSeen) -> Result<(), CatalogError> {
+        let mut tx = self.write("noting that a head was compared").await?;
+        tx.execute(
+            "UPDATE peer_heads SET compared_counter = $1, asked_at = $2 WHERE region = $3 \
+             AND (compared_counter IS NULL OR compared_counter < $1)",
+            values![head.counter, head.asked_at, region],
+        )
+        .await?;
+        tx.commit().await
+    }
+}
+
+/// The newest head of each region that was compared with the records.
+pub(crate) async fn heads_seen(tx: &mut Tx) -> Result<BTreeMap<RegionName, HeadSeen>, CatalogError> {
+    let rows = tx
+        .all(
+            "SELECT region, compared_counter, asked_at FROM peer_heads WHERE asked_at IS NOT NULL",
+            values![],
+        )
+        .await?;
+    let seen = |row: &Row| {
+        let head = HeadSeen { counter: row.count("compared_counter")?, asked_at: row.time("asked_at")? };
+        Ok((row.id("region")?, head))
+    };
+    rows.iter().map(seen).collect()
 }
 
 fn done_of_row(row: &Row) -> Result<DoneRecord, CatalogError> {
@@ -133,6 +185,7 @@ fn done_of_row(row: &Row) -> Result<DoneRecord, CatalogError> {
         item_id: row.id("checkpoint_item_id")?,
         destination_item_id: row.id("destination_item_id")?,
         head_counter: row.count("receipt_head_counter")?,
+        level: row.word("replica_level", Level::from_word)?,
         is_gone: row.optional_time("replica_gone_at")?.is_some(),
         updated_at: row.time("updated_at")?,
     })

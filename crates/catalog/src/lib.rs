@@ -12,9 +12,13 @@ mod adoption;
 mod backups;
 mod checkpoints;
 mod collection;
+mod coverage;
 mod deletion;
+mod destinations;
 mod engine;
 mod error;
+mod explain;
+mod forecast;
 mod grants;
 mod held_back;
 mod holdings;
@@ -53,8 +57,12 @@ pub use checkpoints::RunSharing;
 pub use collection::{
     CollectablePack, Collection, CollectionBegun, CollectionEnd, CollectionProgress, DoomedPack,
 };
+pub use coverage::{CoverageScope, ServerCoverage};
+pub use destinations::{DestinationOperation, PolicyDestination};
 pub use engine::Catalog;
 pub use error::{CatalogError, Conflict};
+pub use explain::ExplainFacts;
+pub use forecast::ForecastFacts;
 pub use holdings::DoneRecord;
 pub use identity::{
     AssignmentFilter, Grounds, NewAccessKey, NewToken, ProjectChange, RoleAssignment, SealedAccessKey,

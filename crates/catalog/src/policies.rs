@@ -8,6 +8,7 @@ use model::policy::{OperationDefinition, Policy, ScheduledOperation};
 use model::time::Timestamp;
 
 use crate::adoption::{DeletedPolicy, insert_deleted};
+use crate::destinations::delete_destinations;
 use crate::engine::{Catalog, Tx};
 use crate::error::{CatalogError, Conflict};
 use crate::page::{List, Page, SortKey, Where};
@@ -166,6 +167,7 @@ impl Catalog {
         let policy = lock_policy(&mut tx, id).await?.filter(|policy| policy.project_id == *project);
         policy.ok_or_else(|| CatalogError::not_found("policy", id))?;
         delete_parts(&mut tx, id).await?;
+        delete_destinations(&mut tx, id).await?;
         tx.execute("DELETE FROM policies WHERE id = $1", values![id]).await?;
         let project_id = project.clone();
         insert_deleted(&mut tx, &DeletedPolicy { id, project_id, deleted_at: now, adopted_by: None }).await?;

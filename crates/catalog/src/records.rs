@@ -1,6 +1,7 @@
 //! Replication records as rows: reading, listing, and the worker's moves. No state is assigned here
 //! but the one that [`RecordState::on`] gives.
 
+use model::grant::Level;
 use model::ids::{CheckpointId, CheckpointItemId, PolicyId, ProjectId, RegionName, ReplicationRecordId};
 use model::replication::{
     Destination, IllegalRecordMove, Pace, PaceEvent, RecordEvent, RecordState, ReplicationRecord,
@@ -102,6 +103,8 @@ pub struct StoredReplica {
     pub destination_checkpoint_id: CheckpointId,
     /// The replica there.
     pub destination_item_id: CheckpointItemId,
+    /// What the receipt says is proved of it.
+    pub level: Level,
     /// What was sent in the end.
     pub progress: TransferProgress,
 }
@@ -213,8 +216,11 @@ impl Catalog {
         let state = before.on(event)?;
         store_record_state(&mut tx, id, state, change, now).await?;
         if event == RecordEvent::Claimed {
-            tx.execute("UPDATE replication_records SET attempts = attempts + 1 WHERE id = $1", values![id])
-                .await?;
+            tx.execute(
+                "UPDATE replication_records SET attempts = attempts + 1, begun_at = $1 WHERE id = $2",
+                values![now, id],
+            )
+            .await?;
         }
         if state.is_final() {
             end_job(&mut tx, JobKind::Replicate, id.bytes(), now).await?;
@@ -237,7 +243,8 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Stores the destination's receipt: the record is done, its job ends.
+    /// Stores the destination's receipt: the record is done, its job ends. What coverage asks of the replica is
+    /// written beside it.
     pub async fn finish_replication(
         &self,
         lease: &Lease,
@@ -251,12 +258,15 @@ impl Catalog {
         // The receipt comes first: the engine refuses a record that is done without one.
         tx.execute(
             "UPDATE replication_records SET receipt = $1, receipt_head_counter = $2, \
-             destination_checkpoint_id = $3, destination_item_id = $4 WHERE id = $5",
+             destination_checkpoint_id = $3, destination_item_id = $4, replica_level = $5, resource_id = \
+             (SELECT i.resource_id FROM checkpoint_items i WHERE i.id = checkpoint_item_id), protected_at = \
+             (SELECT i.protected_at FROM checkpoint_items i WHERE i.id = checkpoint_item_id) WHERE id = $6",
             values![
                 stored.receipt.as_slice(),
                 stored.head_counter,
                 stored.destination_checkpoint_id,
                 stored.destination_item_id,
+                stored.level.word(),
                 id
             ],
         )

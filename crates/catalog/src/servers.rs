@@ -43,7 +43,8 @@ impl SortKey for ServerSort {
     }
 }
 
-const SERVERS: List = List { columns: "id, project_id, name, created_at", table: "servers", what: "server" };
+pub(crate) const SERVERS: List =
+    List { columns: "id, project_id, name, created_at", table: "servers", what: "server" };
 
 impl Catalog {
     /// Registers a server with all its volumes. `IdTaken` when the server, one of its volumes or one

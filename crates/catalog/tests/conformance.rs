@@ -119,6 +119,12 @@ conformance! {
         records_to_a_silent_region_are_held_back_and_let_go_together
         a_record_without_a_receipt_is_never_done
         a_limit_is_kept_changed_and_taken_away;
+    sight:
+        a_target_is_set_changed_and_taken_away
+        coverage_follows_the_newest_that_is_live
+        coverage_comes_in_pages_and_shows_no_foreign_server
+        explaining_gathers_every_region_at_one_moment
+        a_forecast_knows_bases_rates_and_the_grant;
     deletion:
         deletion_takes_all_items_or_none
         a_waiting_record_is_skipped_and_a_copying_one_protects

@@ -215,6 +215,7 @@ fn stored_item(
         incremental: backed_up.base.is_some(),
         logical_bytes: backed_up.logical_bytes,
         added_bytes: backed_up.new_stored_bytes,
+        stored_bytes: backed_up.stored_bytes,
         // The moment that the manifest signs, so that item and replica show the same one.
         protected_at: Timestamp::from_millis(backed_up.started_ms),
         volume_sizes,

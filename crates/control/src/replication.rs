@@ -10,6 +10,7 @@ pub mod worker;
 use std::collections::BTreeMap;
 
 use catalog::{CatalogError, Conflict, NewRecords, Slot};
+use model::grant::Grant;
 use model::ids::{CheckpointItemId, GrantId, ProjectId, RegionName, ReplicationRecordId};
 use model::policy::Policy;
 use model::replication::{self, Destination, LeftOut, ReplicationOrder, ReplicationRecord};
@@ -208,11 +209,23 @@ impl Control {
             self.refresh_grants(&destination.region).await;
             grant = self.catalog().remote_grant(project, destination, self.now()).await?;
         }
-        grant.map(|grant| grant.id).ok_or_else(|| {
-            let message = "its admin must make an acceptance grant for this region and project there";
-            Error::refused(Reason::DestinationProjectRefuses, message).at("destination_project_id")
-        })
+        grant.map(|grant| grant.id).ok_or_else(no_grant)
     }
+
+    /// The same for a caller who only asks: what is known here, and nothing is fetched or remembered.
+    pub(crate) async fn grant_in_hand(
+        &self,
+        project: &ProjectId,
+        destination: &Destination,
+    ) -> Result<Grant, Error> {
+        self.require_destination(&destination.region)?;
+        self.catalog().remote_grant(project, destination, self.now()).await?.ok_or_else(no_grant)
+    }
+}
+
+fn no_grant() -> Error {
+    let message = "its admin must make an acceptance grant for this region and project there";
+    Error::refused(Reason::DestinationProjectRefuses, message).at("destination_project_id")
 }
 
 /// To whoever orders one more replica, one that is on its way is as much there as one that arrived.

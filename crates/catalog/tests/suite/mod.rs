@@ -16,6 +16,7 @@ pub(crate) mod quotas;
 pub(crate) mod replication;
 pub(crate) mod restores;
 pub(crate) mod servers;
+pub(crate) mod sight;
 pub(crate) mod state_outbox;
 pub(crate) mod storm;
 pub(crate) mod tags;

@@ -6,6 +6,7 @@ use catalog::{
     CatalogError, Conflict, ItemReplicationOrder, JobKind, NewRecords, Page, Postponement, RecordChange,
     RecordFilter, StoredReplica, TransferProgress,
 };
+use model::grant::Level;
 use model::ids::{CheckpointItemId, ReplicationRecordId};
 use model::policy::Policy;
 use model::replication::{
@@ -67,6 +68,7 @@ pub(crate) fn stored() -> StoredReplica {
         head_counter: 7,
         destination_checkpoint_id: checkpoint_id(200),
         destination_item_id: item_id(200),
+        level: Level::Stored,
         progress: TransferProgress { sent_bytes: 5, resent_bytes: 1, skipped_bytes: 2, planned_bytes: 5 },
     }
 }

@@ -153,6 +153,7 @@ impl Caller {
                     head_counter: 1,
                     destination_checkpoint_id: checkpoint_id(1),
                     destination_item_id: CheckpointItemId::from_bytes(self.fresh()),
+                    level: model::grant::Level::Stored,
                     progress: TransferProgress::default(),
                 };
                 self.catalog.finish_replication(&lease, record, &stored, now).await

@@ -104,6 +104,7 @@ impl World {
             incremental: false,
             logical_bytes: 4096,
             added_bytes: 1024,
+            stored_bytes: 3072,
             protected_at: now,
             volume_sizes: item.volumes.iter().map(|volume| (volume.id, 4096)).collect(),
         };

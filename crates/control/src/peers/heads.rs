@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use catalog::DoneRecord;
+use model::evidence::HeadSeen;
 use model::grant::Level as ModelLevel;
 use model::ids::RegionName;
 use model::time::Timestamp;
@@ -100,6 +101,8 @@ impl Control {
 
     /// Fetches a peer's head and compares it with our records.
     pub async fn compare_head(&self, peer: &Peer) -> Result<(), Error> {
+        // As evidence it is as old as the question: nothing says how long the answer was on its way.
+        let asked_at = self.now();
         let seen = self.catalog().peer_head(&peer.name).await?;
         let signers = signers_of(self.identity(), std::slice::from_ref(&peer.card));
         let seen_head = seen.as_ref().and_then(|seen| Head::decode(&seen.head, &signers).ok());
@@ -121,15 +124,21 @@ impl Control {
         let row = catalog::PeerHead { counter: head.counter, head: bytes, received_at: self.now() };
         self.catalog().put_peer_head(&peer.name, &row).await?;
         crash_point!("head.stored");
-        self.note_losses(peer, &head, &entries).await
+        self.note_losses(peer, &head, &entries).await?;
+        let seen = HeadSeen { counter: head.counter, asked_at };
+        Ok(self.catalog().note_head_compared(&peer.name, &seen).await?)
     }
 
     async fn note_losses(&self, peer: &Peer, head: &Head, entries: &[HeadEntry]) -> Result<(), Error> {
-        let listed: HashMap<ReplicaId, ReplicaState> =
-            entries.iter().map(|entry| (entry.replica, entry.state)).collect();
+        let listed: HashMap<ReplicaId, &HeadEntry> =
+            entries.iter().map(|entry| (entry.replica, entry)).collect();
         let (mut lost, mut gone, mut back) = (Vec::new(), Vec::new(), Vec::new());
+        let mut levels = Vec::new();
         for record in self.catalog().done_records(&peer.name).await? {
-            match listed.get(&ReplicaId(record.destination_item_id.bytes())) {
+            let entry = listed.get(&ReplicaId(record.destination_item_id.bytes()));
+            let level = entry.map(|entry| model_level_of(entry.level)).filter(|level| *level != record.level);
+            levels.extend(level.map(|level| (record.id, level)));
+            match entry.map(|entry| entry.state) {
                 Some(ReplicaState::Live) if record.is_gone => back.push(record.id),
                 Some(ReplicaState::Live) => {}
                 Some(ReplicaState::Expired | ReplicaState::Deleted) => gone.push(record.id),
@@ -137,6 +146,9 @@ impl Control {
                 None if is_older_than(&record, head) => lost.push(record.id),
                 None => {}
             }
+        }
+        if !levels.is_empty() {
+            self.catalog().note_replica_levels(&levels).await?;
         }
         if !gone.is_empty() {
             self.catalog().note_replicas_gone(&gone, self.now()).await?;
@@ -214,5 +226,13 @@ pub(crate) fn level_of(level: ModelLevel) -> Level {
         ModelLevel::Stored => Level::Stored,
         ModelLevel::Opened => Level::Opened,
         ModelLevel::Drilled => Level::Drilled,
+    }
+}
+
+pub(crate) fn model_level_of(level: Level) -> ModelLevel {
+    match level {
+        Level::Stored => ModelLevel::Stored,
+        Level::Opened => ModelLevel::Opened,
+        Level::Drilled => ModelLevel::Drilled,
     }
 }

@@ -1,6 +1,7 @@
 //! Receipts: a replica counts only with its destination's signed receipt, checked against everything
 //! that this side knows. Replica ids are a pure function, so both sides compute the same.
 
+use model::grant::Level;
 use model::ids::{CheckpointId, CheckpointItemId, ProjectId, ReplicationRecordId};
 use model::replication::ReplicationRecord;
 use vault::card::{CARD_BYTES_MAX, Card};
@@ -11,6 +12,7 @@ use vault::receipt::Receipt;
 use vault::receipt_file::{CheckedReceipt, ReceiptFile};
 
 use super::Peer;
+use super::heads::model_level_of;
 use crate::access::Caller;
 use crate::error::{Error, Reason};
 use crate::region::signers_of;
@@ -21,6 +23,7 @@ pub(crate) struct Received {
     pub(crate) item_id: CheckpointItemId,
     pub(crate) checkpoint_id: CheckpointId,
     pub(crate) head_counter: u64,
+    pub(crate) level: Level,
 }
 
 /// The id of a replica: (origin region, item, destination project, generation), hashed.
@@ -123,6 +126,7 @@ impl Control {
             return Err(format!("the receipt of region {} is for something else", peer.name));
         }
         let checkpoint_id = replica_checkpoint_id(origin, record.checkpoint_id, project);
-        Ok(Received { item_id, checkpoint_id, head_counter: receipt.head_counter })
+        let level = model_level_of(receipt.level);
+        Ok(Received { item_id, checkpoint_id, head_counter: receipt.head_counter, level })
     }
 }

@@ -348,6 +348,7 @@ impl Control {
             head_counter: replica.head_counter,
             destination_checkpoint_id: replica.checkpoint_id,
             destination_item_id: replica.item_id,
+            level: replica.level,
             progress: TransferProgress {
                 // Counted less than was kept: this process died before it could write down what it had sent.
                 sent_bytes: known.sent_bytes.max(kept_bytes.unwrap_or(0)),
