@@ -17,6 +17,8 @@ pub enum Exit {
     Denied = 5,
     /// Something is in the way now.
     Conflict = 6,
+    /// A check looked, and found what it looks for.
+    Alarm = 7,
 }
 
 /// Why a command did not do what was asked.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::error::{CliError, Outcome};
 use super::names::{choose, item_id, policy_id, split_destination};
-use super::output::{Column, Format, cell};
+use super::output::{Column, Format, cell, print_json, print_line};
 use super::replication;
 use super::session::Surface;
 
@@ -52,6 +52,17 @@ const VOLUME_COLUMNS: [Column; 5] = [
     ("BOOTABLE", "bootable"),
 ];
 
+const EXPLAIN_COLUMNS: [Column; 8] = [
+    ("REGION", "destination_region"),
+    ("STATE", "state"),
+    ("CODE", "reason_code"),
+    ("WHY", "sentence"),
+    ("NEXT STEP", "next_step"),
+    ("DETAILS", "reason"),
+    ("LEVEL", "level"),
+    ("EVIDENCE OF (UTC)", "evidence_at"),
+];
+
 /// What can be done with items.
 #[derive(Debug, Subcommand)]
 pub enum ItemCommand {
@@ -87,6 +98,14 @@ pub enum ItemCommand {
     Undelete {
         /// The item: id, beginning of the id, or name, as `item list --deleted` shows it
         item: String,
+    },
+    /// Say why an item is, or is not, in other regions, and what to do
+    Explain {
+        /// The item: id, beginning of the id, name, or server@time; the whole id of a deleted one
+        item: String,
+        /// This region only
+        #[arg(long, value_name = "REGION")]
+        to: Option<String>,
     },
     /// Make a replica of one item in another region
     Replicate {
@@ -124,6 +143,7 @@ impl ItemCommand {
                 context.output.done("back");
                 Ok(())
             }
+            ItemCommand::Explain { item, to } => explain(context, &item, to.as_deref()).await,
             ItemCommand::Replicate { item, to, name, accelerate } => {
                 let id = item_id(context, &item).await?;
                 let (region, project) = split_destination(&to)?;
@@ -170,6 +190,22 @@ pub(super) async fn read(context: &Context, item: &str) -> Outcome<Value> {
     let id = item_id(context, item).await?;
     let mut answer = context.session.get(Surface::Csbs, &format!("/checkpoint_items/{id}")).await?;
     Ok(answer["checkpoint_item"].take())
+}
+
+async fn explain(context: &Context, item: &str, to: Option<&str>) -> Outcome<()> {
+    let id = item_id(context, item).await?;
+    let query = to.map(|region| format!("?destination_region={region}")).unwrap_or_default();
+    let path = format!("/checkpoint_items/{id}/explain{query}");
+    let answer = context.session.get(Surface::Own, &path).await?;
+    let explanation = &answer["explanation"];
+    let rows = explanation["destinations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match context.output.format {
+        Format::Json => print_json(explanation),
+        Format::Ids => rows.iter().for_each(|row| print_line(cell(row, "reason_code"))),
+        Format::Table if rows.is_empty() => context.output.done("there is no region that it could go to"),
+        Format::Table => context.output.list(rows, &EXPLAIN_COLUMNS),
+    }
+    Ok(())
 }
 
 fn show(context: &Context, item: &Value) {

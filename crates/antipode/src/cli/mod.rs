@@ -3,6 +3,7 @@
 
 mod api;
 mod checkpoint;
+mod coverage;
 mod credential;
 pub mod error;
 mod grant;
@@ -11,6 +12,7 @@ mod login;
 mod names;
 mod output;
 mod policy;
+mod policy_destinations;
 mod policy_fields;
 mod policy_retention;
 mod project;
@@ -157,6 +159,9 @@ pub enum ApiCommand {
     /// Replication records: one item on its way to another region
     #[command(subcommand)]
     Replication(replication::ReplicationCommand),
+    /// Which servers could be had back in which other region
+    #[command(subcommand)]
+    Coverage(coverage::CoverageCommand),
     /// Restores
     #[command(subcommand)]
     Restore(restore::RestoreCommand),
@@ -202,6 +207,7 @@ pub async fn run(command: ApiCommand, global: Global) -> Result<(), CliError> {
         ApiCommand::Checkpoint(command) => command.run(&context).await,
         ApiCommand::Item(command) => command.run(&context).await,
         ApiCommand::Replication(command) => command.run(&context).await,
+        ApiCommand::Coverage(command) => command.run(&context).await,
         ApiCommand::Restore(command) => command.run(&context).await,
         ApiCommand::Grant(command) => command.run(&context).await,
         ApiCommand::Credential(command) => command.run(&context).await,
@@ -262,6 +268,10 @@ mod tests {
             "antipode policy list --json",
             "antipode --json policy replicate nightly --to eu-b/p2 --wait --timeout 60",
             "antipode item show db1@latest -q",
+            "antipode item explain db1@latest --to eu-b --json",
+            "antipode coverage check --all-projects",
+            "antipode policy replicate nightly --to eu-b/p2 --plan",
+            "antipode policy destination set nightly --to eu-b --rpo 26h",
             "antipode restore start x --volume root=new-root --yes",
             "antipode grant create --from eu-a/p1 --keep-min 7",
             "antipode server add db1 --volume root=/srv/a.img:raw",

@@ -9,6 +9,7 @@ use super::Context;
 use super::error::{CliError, Outcome};
 use super::names::{policy_id, server_id, split_destination};
 use super::output::{Column, at, cell};
+use super::policy_destinations::{DestinationCommand, plan};
 use super::policy_fields::{Keep, Schedule};
 use super::policy_retention::{RetentionCommand, adopt};
 use super::replication;
@@ -77,7 +78,13 @@ pub enum PolicyCommand {
         /// More streams
         #[arg(long)]
         accelerate: bool,
+        /// Only show what it would do now, how much it would move and for how long
+        #[arg(long)]
+        plan: bool,
     },
+    /// Where the policy goes, and how old the newest replicas may become there
+    #[command(subcommand)]
+    Destination(DestinationCommand),
 }
 
 /// A policy to be made.
@@ -151,7 +158,9 @@ impl PolicyCommand {
             PolicyCommand::Retention(command) => command.run(context).await,
             PolicyCommand::Adopt { policy, old_id } => adopt(context, &policy, &old_id).await,
             PolicyCommand::Run { policy, servers } => run_now(context, &policy, &servers).await,
-            PolicyCommand::Replicate { policy, to, accelerate } => {
+            PolicyCommand::Destination(command) => command.run(context).await,
+            PolicyCommand::Replicate { policy, to, plan: true, .. } => plan(context, &policy, &to).await,
+            PolicyCommand::Replicate { policy, to, accelerate, .. } => {
                 replicate(context, &policy, &to, accelerate).await
             }
         }

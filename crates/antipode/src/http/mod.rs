@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 use vault::seams::Entropy;
 
 use crate::http::antipode::{
-    backups, credentials, grants, limits, policies as own_policies, progress, quarantine, quotas, receipts,
-    regions, servers, vaults, verbs,
+    backups, coverage, credentials, destinations, explain, grants, limits, policies as own_policies, progress,
+    quarantine, quotas, receipts, regions, servers, vaults, verbs,
 };
 use crate::http::csbs::{
     backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers,
@@ -179,6 +179,8 @@ fn own() -> Routes {
         .at("/regions/{region_name}/confirm", routes!(regions::confirm))
         .at("/checkpoint_items/{checkpoint_item_id}", routes!(progress::item))
         .at("/regions/{region_name}/limit", routes!(limits::set))
+        .at("/checkpoint_items/{checkpoint_item_id}/explain", routes!(explain::explain))
+        .at("/coverage", routes!(coverage::show))
         .at("/replication_records/{replication_record_id}", routes!(progress::record))
         .at("/replication_records/{replication_record_id}/receipt", routes!(receipts::show))
         .at("/replication_records/{replication_record_id}/pause", routes!(verbs::pause))
@@ -186,6 +188,12 @@ fn own() -> Routes {
         .at("/replication_records/{replication_record_id}/cancel", routes!(verbs::cancel))
         .at("/replication_records/{replication_record_id}/retry", routes!(verbs::retry))
         .at("/policies/{policy_id}/adopt", routes!(own_policies::adopt))
+        .at("/policies/{policy_id}/destinations", routes!(destinations::list))
+        .at(
+            "/policies/{policy_id}/destinations/{region_name}",
+            routes!(destinations::show, destinations::set),
+        )
+        .at("/policies/{policy_id}/replication_plan", routes!(destinations::plan))
         .at(
             "/policies/{policy_id}/retention_preview",
             routes!(own_policies::preview_retention, own_policies::preview_other_retention),

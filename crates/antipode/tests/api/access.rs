@@ -54,6 +54,9 @@ fn opens(kind: Kind, least: Least) -> bool {
     }
 }
 
+/// A destination as queries name it.
+const PLACE: &str = "destination_region=eu-b&destination_project_id=x";
+
 /// Method, path (`{p}` is the project, `{u}` the caller), and what opens the door.
 pub(crate) fn routes() -> Vec<(Method, String, Least)> {
     use Least::{Admin, Member, Operator, Reader, ReadingPerson, Watcher};
@@ -121,7 +124,7 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/antipode/v1/vaults".to_owned(), Watcher),
         (Method::POST, format!("/antipode/v1/vaults/{}/collect", "0".repeat(32)), Operator),
     ];
-    rows.into_iter().chain(record_routes()).chain(tag_routes()).chain(identity_routes()).collect()
+    rows.into_iter().chain(record_routes()).chain(sight_routes()).chain(tag_routes()).chain(identity_routes()).collect()
 }
 
 /// What our own surface does with replication records.
@@ -134,6 +137,21 @@ fn record_routes() -> impl Iterator<Item = (Method, String, Least)> {
         (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/resume"), Member),
         (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/cancel"), Member),
         (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/retry"), Member),
+    ];
+    rows.into_iter()
+}
+
+/// Seeing replication.
+fn sight_routes() -> impl Iterator<Item = (Method, String, Least)> {
+    use Least::{Member, Reader, Watcher};
+    let rows = [
+        (Method::GET, format!("/antipode/v1/checkpoint_items/{NOBODY}/explain"), Reader),
+        (Method::GET, "/antipode/v1/coverage".to_owned(), Reader),
+        (Method::GET, "/antipode/v1/coverage?all_tenants=true".to_owned(), Watcher),
+        (Method::GET, format!("/antipode/v1/policies/{NOBODY}/destinations"), Reader),
+        (Method::GET, format!("/antipode/v1/policies/{NOBODY}/destinations/eu-b"), Reader),
+        (Method::PUT, format!("/antipode/v1/policies/{NOBODY}/destinations/eu-b"), Member),
+        (Method::GET, format!("/antipode/v1/policies/{NOBODY}/replication_plan?{PLACE}"), Reader),
     ];
     rows.into_iter()
 }
@@ -254,6 +272,7 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         "credentials" => json!({ "credential": { "description": "x".repeat(256) } }),
         "tokens" => login_body("nobody", PASSWORD, None),
         "nowhere" => json!({ "project": {} }),
+        _ if path.contains("/destinations/") => json!({ "destination": {} }),
         _ if path.contains("/quotas/") => json!({ "quotas": {} }),
         _ if path.contains("/identity/v3/users/") => json!({ "user": {} }),
         _ => json!({ "policy": {} }),

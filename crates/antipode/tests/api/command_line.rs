@@ -345,3 +345,48 @@ async fn users_and_projects_are_administered_from_a_shell() {
     shell.ends("project show store", 4, "store").await;
     shell.ends("user delete admin", 6, "operator").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_covered_and_why_not_can_be_asked_from_a_shell() {
+    let shell = Shell::open().await;
+    let world = &shell.world;
+    let (_, item) = world.backed_up().await;
+    let to = format!("--to eu-b/{}", world.b.admin.project_id);
+    let told = shell.json("item explain db1@latest").await;
+    assert_eq!(told["destinations"][0]["reason_code"], "not-a-destination");
+    let plan = shell.json(&format!("policy replicate nightly {to} --plan")).await;
+    assert_eq!(
+        (&plan["item_count"], &plan["checkpoint_items"][0]),
+        (&Value::from(1), &Value::from(item.clone()))
+    );
+    assert_eq!(world.record_count().await, 0);
+    let empty = shell.run("coverage check").await;
+    assert_eq!(
+        (empty.status.code(), text(&empty.stdout).trim()),
+        (Some(0), "0 looked at, nothing breached or unproven")
+    );
+
+    let set = shell.json("policy destination set nightly --to eu-b --rpo 1h").await;
+    assert_eq!(set["rpo_seconds"], 3600);
+    assert_eq!(shell.json("policy destination list nightly").await[0]["id"], "eu-b");
+    assert_eq!(shell.json("coverage show").await[0]["verdict"], "at-risk");
+    assert_eq!(shell.run("coverage check").await.status.code(), Some(0));
+    let shown = text(&shell.run("coverage show --all-projects").await.stdout);
+    assert!(shown.contains("db1") && shown.contains("at-risk") && shown.contains("1h 0m"), "{shown}");
+    shell.run("policy destination set nightly --to eu-b --rpo 1s").await;
+    world.clock.advance_seconds(5);
+    let alarm = shell.run("coverage check").await;
+    assert_eq!(alarm.status.code(), Some(7), "{}", text(&alarm.stderr));
+    assert!(text(&alarm.stderr).contains("1 of 1 are breached or unproven"), "{}", text(&alarm.stderr));
+    assert!(text(&alarm.stdout).contains("breached"), "{}", text(&alarm.stdout));
+
+    shell.json(&format!("policy replicate nightly {to} --wait --timeout 60")).await;
+    let explained = text(&shell.run(&format!("item explain {item} --to eu-b")).await.stdout);
+    assert!(explained.contains("replicated") && explained.contains("nothing to do"), "{explained}");
+    shell.run("policy destination set nightly --to eu-b --rpo none").await;
+    let shown = text(&shell.run("coverage show").await.stdout);
+    assert!(shown.contains("no target"), "{shown}");
+    shell.ends("policy destination set nightly --to eu-b --rpo soon", 2, "26h").await;
+    shell.ends("policy destination set nightly --to eu-z --rpo 1h", 1, "region_name").await;
+    shell.ends(&format!("item explain {NOBODY}"), 4, NOBODY).await;
+}

@@ -24,6 +24,7 @@ mod policies;
 mod quotas;
 mod restores;
 mod retention;
+mod sight;
 mod signatures;
 mod tags;
 mod terraform;

@@ -176,6 +176,19 @@ struct PreviewRequestBody {
     operation_definition: Option<DefinitionRequest>,
 }
 
+/// The body of `setDestination`.
+#[derive(ToSchema)]
+pub(crate) struct DestinationRequest {
+    destination: DestinationTarget,
+}
+
+#[derive(ToSchema)]
+struct DestinationTarget {
+    /// In seconds; null or left out for none.
+    #[schema(minimum = 1, maximum = 316_224_000)]
+    rpo_seconds: Option<u32>,
+}
+
 /// The body of `setProjectQuotas`.
 #[derive(ToSchema)]
 pub(crate) struct QuotasRequest {

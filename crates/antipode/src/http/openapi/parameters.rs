@@ -90,6 +90,34 @@ pub(crate) struct PreviewMoment {
     at: MomentGiven,
 }
 
+/// To which region.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DestinationFilter {
+    /// This region only; every one when left out.
+    #[param(required = false)]
+    destination_region: RegionText,
+}
+
+/// Whose servers to look at.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CoverageFilter {
+    /// Those of every project, for those who watch the region, instead of those of the token's project.
+    #[param(required = false)]
+    all_tenants: bool,
+}
+
+/// Where a replication that is only thought of would go.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PlanDestination {
+    /// The region.
+    destination_region: RegionText,
+    /// The project there.
+    destination_project_id: ForeignId,
+}
+
 /// Which policies to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

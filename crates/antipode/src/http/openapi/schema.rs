@@ -2,7 +2,9 @@
 //! known clients send. Words come from `model`, so that the document cannot lag behind it.
 
 use model::checkpoint::ItemState;
-use model::grant::Mode;
+use model::coverage::Verdict;
+use model::explain::Code;
+use model::grant::{Level, Mode};
 use model::identity::Role;
 use model::operation_log::{OperationStatus, OperationType};
 use model::policy::{PROVIDER_ID, RESOURCE_TYPE};
@@ -71,6 +73,12 @@ schemas! {
     ImageTypeWord = text_of(["backup", "replication"]);
     /// Whether the destination can open what it receives (`restorable`), or only check, keep and expire it (`sealed`).
     ModeWord = text_of([Mode::Restorable, Mode::Sealed].map(Mode::word));
+    /// What is proved of a replica: every address (`stored`), every chunk opened (`opened`), a restore compared (`drilled`).
+    LevelWord = text_of([Level::Stored, Level::Opened, Level::Drilled].map(Level::word));
+    /// How a server stands against its target in a region.
+    VerdictWord = text_of(Verdict::ALL.map(Verdict::word));
+    /// Why a backup is, or is not, in a region: a closed list.
+    ExplainCodeWord = text_of(Code::ALL.map(Code::word));
     /// `reader` may read, `member` may order backups, replications and restores and change policies, `admin` may do
     /// everything inside the project, `service` may read in every project, `operator` may run the region; both are held outside any project.
     RoleWord = text_of(Role::ALL.map(Role::word));
