@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 use vault::seams::Entropy;
 
 use crate::http::antipode::{
-    backups, coverage, credentials, destinations, explain, grants, limits, policies as own_policies, progress,
-    quarantine, quotas, receipts, regions, servers, vaults, verbs,
+    backups, coverage, credentials, destinations, explain, grants, limits, policies as own_policies,
+    progress, quarantine, quotas, receipts, regions, servers, vaults, verbs,
 };
 use crate::http::csbs::{
     backup_tags, checkpoints, checks, items, operation_logs, policies, policy_tags, project, providers,

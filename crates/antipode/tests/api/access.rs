@@ -110,7 +110,6 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/antipode/v1/credentials/X".to_owned(), Reader),
         (Method::DELETE, "/antipode/v1/credentials/X".to_owned(), ReadingPerson),
         (Method::GET, format!("/antipode/v1/checkpoint_items/{NOBODY}"), Reader),
-        (Method::PUT, "/antipode/v1/regions/x/limit".to_owned(), Operator),
         (Method::GET, "/antipode/v1/restores".to_owned(), Reader),
         (Method::GET, format!("/antipode/v1/restores/{NOBODY}"), Reader),
         (Method::POST, format!("/antipode/v1/policies/{NOBODY}/adopt"), Member),
@@ -124,13 +123,19 @@ pub(crate) fn routes() -> Vec<(Method, String, Least)> {
         (Method::GET, "/antipode/v1/vaults".to_owned(), Watcher),
         (Method::POST, format!("/antipode/v1/vaults/{}/collect", "0".repeat(32)), Operator),
     ];
-    rows.into_iter().chain(record_routes()).chain(sight_routes()).chain(tag_routes()).chain(identity_routes()).collect()
+    rows.into_iter()
+        .chain(record_routes())
+        .chain(sight_routes())
+        .chain(tag_routes())
+        .chain(identity_routes())
+        .collect()
 }
 
-/// What our own surface does with replication records.
+/// What our own surface does with replication records, and with the links they travel over.
 fn record_routes() -> impl Iterator<Item = (Method, String, Least)> {
-    use Least::{Member, Reader};
+    use Least::{Member, Operator, Reader};
     let rows = [
+        (Method::PUT, "/antipode/v1/regions/x/limit".to_owned(), Operator),
         (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}"), Reader),
         (Method::GET, format!("/antipode/v1/replication_records/{NOBODY}/receipt"), Reader),
         (Method::POST, format!("/antipode/v1/replication_records/{NOBODY}/pause"), Member),
