@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use axum::http::Method;
 use catalog::{JobKind, TransferKey};
+use control::lost_keys::KeyTroubles;
 use control::workers::Round;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -338,6 +339,15 @@ async fn a_limit_is_the_operators_and_shown_with_the_region() {
     assert_eq!(unknown.status, 404, "{}", unknown.body);
     let member = world.a.user("member", "member").await;
     assert_eq!(member.send(Method::PUT, LIMIT, Some(&limit(2048))).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_limit_outlives_the_process() {
+    let World { a, links, clock, b: _b } = World::paired().await;
+    assert_eq!(a.admin.send(Method::PUT, LIMIT, Some(&limit(4096))).await.status, 200);
+    let a = a.restart((&links, &clock), KeyTroubles::default()).await;
+    let regions = a.admin.get("/antipode/v1/regions").await;
+    assert_eq!(regions.body["regions"][0]["limit"], json!({ "bytes_per_second": 4096 }));
 }
 
 /// How many milliseconds of the world's clock a replication of one disk takes under a limit.

@@ -17,8 +17,11 @@ const ABANDONED_SECONDS: i64 = 7 * 24 * 3600;
 const TOUCH_SECONDS: i64 = 3600;
 
 impl Control {
-    /// Gives up the arrivals that have stood still for [`ABANDONED_SECONDS`].
+    /// Gives up the arrivals that have stood still for [`ABANDONED_SECONDS`]; nothing while writing is blocked.
     pub(crate) async fn give_up_abandoned_arrivals(&self) -> Result<(), Error> {
+        if self.catalog().region().await?.is_some_and(|region| region.blocked_reason.is_some()) {
+            return Ok(());
+        }
         let now = self.now();
         let before = now.plus_seconds(-ABANDONED_SECONDS);
         let closed = self.catalog().close_transfers_untouched_since(before, now).await?;
