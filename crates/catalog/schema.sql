@@ -72,7 +72,7 @@ CREATE TABLE checkpoint_items (
     purge_after INTEGER,
     purged_at INTEGER,
     undeleted_at INTEGER
-) STRICT;
+, stored_bytes INTEGER) STRICT;
 
 CREATE INDEX checkpoint_items_by_checkpoint ON checkpoint_items (checkpoint_id);
 
@@ -123,6 +123,10 @@ CREATE INDEX live_items_of_server ON checkpoint_items (project_id, resource_id, 
 
 CREATE INDEX live_items_to_replicate ON checkpoint_items (policy_id, created_at, id, state, origin_region)
     WHERE state <> 'deleted';
+
+CREATE INDEX newest_backups
+    ON checkpoint_items (project_id, resource_id, protected_at, id, added_bytes, state, origin_region)
+    WHERE origin_region IS NULL AND state IN ('available', 'waiting_restore', 'restoring');
 
 CREATE TABLE checkpoints (
     id TEXT NOT NULL PRIMARY KEY,
@@ -316,7 +320,7 @@ CREATE TABLE peer_heads (
     counter INTEGER NOT NULL,
     head BLOB NOT NULL,
     received_at INTEGER NOT NULL
-) STRICT;
+, compared_counter INTEGER, asked_at INTEGER) STRICT;
 
 CREATE TABLE peer_limits (
     region TEXT NOT NULL PRIMARY KEY,
@@ -354,6 +358,14 @@ CREATE TABLE policies (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     UNIQUE (project_id, name)
+) STRICT;
+
+CREATE TABLE policy_destinations (
+    policy_id TEXT NOT NULL REFERENCES policies (id),
+    destination_region TEXT NOT NULL,
+    rpo_seconds INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (policy_id, destination_region)
 ) STRICT;
 
 CREATE TABLE policy_excluded_volumes (
@@ -483,10 +495,16 @@ CREATE TABLE replication_records (
     replica_gone_at INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
-, paused_at INTEGER
+, resource_id TEXT, protected_at INTEGER, replica_level TEXT, begun_at INTEGER, paused_at INTEGER
     CONSTRAINT only_what_is_open_is_paused
         CHECK (paused_at IS NULL OR state IN ('waiting', 'copying', 'verifying', 'publishing'))
     CONSTRAINT done_has_its_receipt CHECK (state <> 'done' OR COALESCE(LENGTH(receipt), 0) > 0)) STRICT;
+
+CREATE INDEX measured_replications ON replication_records (destination_region, updated_at)
+    WHERE state = 'done' AND attempts = 1 AND begun_at IS NOT NULL;
+
+CREATE INDEX newest_replicas ON replication_records (source_project_id, destination_region, resource_id, protected_at)
+    WHERE state = 'done' AND is_current = 1 AND replica_gone_at IS NULL;
 
 CREATE UNIQUE INDEX one_current_replication ON replication_records (checkpoint_item_id, destination_region)
     WHERE is_current = 1;
