@@ -132,9 +132,9 @@ def suites_of(purpose):
     return [
         *lint_suites(),
         Suite("build", 25, building(), is_build=True),
-        Suite("tests", 9, running_the_rest(test_programs())),
+        Suite("tests", 7, running_the_rest(test_programs())),
         Suite("examples in documents", 2, ["cargo", "test", "--locked", "--workspace", "--doc"]),
-        Suite("simulation", 5, running(SIMULATION), program=SIMULATION),
+        Suite("simulation", 7, running(SIMULATION), program=SIMULATION),
         Suite("end to end", 1, running(END_TO_END), program=END_TO_END),
         Suite("kill rounds", 2, running(KILL_ROUNDS), program=KILL_ROUNDS),
         Suite("power cuts", 4, running(POWER_CUTS), program=POWER_CUTS),
