@@ -288,19 +288,19 @@ def take_rounds(programs, rounds, count):
             print(f"round {number + 1}, {name}: {short}", file=sys.stderr, flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description):
+    """The arguments of every comparison with peers."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("antipode", "data", "peers", "work"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="names of programs to measure")
     parser.add_argument("--output", help="keeps every single figure as JSON")
-    arguments = parser.parse_args()
-    places = Places(arguments)
-    binary = str(pathlib.Path(arguments.antipode).resolve())
-    programs = {"antipode": lambda: antipode(places, binary),
-                "antipode, not opened again": lambda: antipode(places, binary, opens_before_storing=False)}
-    programs.update({peer.name: (lambda peer=peer: peer.measure(places)) for peer in peers(places)})
+    return parser
+
+
+def measure_all(programs, arguments):
+    """The rounds of every program that was asked for, and their medians; what there is when it is stopped early."""
     if arguments.only:
         programs = {name: run for name, run in programs.items() if name in arguments.only}
     rounds = {name: [] for name in programs}
@@ -310,11 +310,30 @@ def main():
         print("stopped early", file=sys.stderr)
     medians = {name: {step: statistics.median(figures[step] for figures in taken) for step in taken[0]}
                for name, taken in rounds.items() if taken}
+    return rounds, medians
+
+
+def keep(arguments, **figures):
+    """Writes figures where they were asked for, with the load of the machine."""
     if arguments.output:
-        load = os.getloadavg()
-        pathlib.Path(arguments.output).write_text(json.dumps({"rounds": rounds, "medians": medians, "load": load},
-                                                             indent=1), encoding="utf-8")
-    print("\n".join(table(medians, max(len(taken) for taken in rounds.values()))))
+        text = json.dumps({**figures, "load": os.getloadavg()}, indent=1)
+        pathlib.Path(arguments.output).write_text(text, encoding="utf-8")
+
+
+def round_count(rounds):
+    return max((len(taken) for taken in rounds.values()), default=0)
+
+
+def main():
+    arguments = parser_of(__doc__).parse_args()
+    places = Places(arguments)
+    binary = str(pathlib.Path(arguments.antipode).resolve())
+    programs = {"antipode": lambda: antipode(places, binary),
+                "antipode, not opened again": lambda: antipode(places, binary, opens_before_storing=False)}
+    programs.update({peer.name: (lambda peer=peer: peer.measure(places)) for peer in peers(places)})
+    rounds, medians = measure_all(programs, arguments)
+    keep(arguments, rounds=rounds, medians=medians)
+    print("\n".join(table(medians, round_count(rounds))))
 
 
 if __name__ == "__main__":

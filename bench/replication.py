@@ -12,8 +12,6 @@ synced. Peers are whole processes, on one machine, without TLS, and do not sync 
 the full replication again through a relay of 80, 150 and 300 ms at 1 Gbit/s, accelerated and not. Standard library only.
 """
 
-import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -22,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from compare import DISKS, MIB, PASSWORD, Places, read_data, take_rounds
+from compare import DISKS, MIB, PASSWORD, Places, keep, measure_all, parser_of, round_count
 from region import PROVIDER, Region, folder_bytes, free_port
 
 GIGABIT = 125_000_000
@@ -258,33 +256,18 @@ def table(medians, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("antipode", "data", "peers", "work"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="names of programs to measure")
+    parser = parser_of(__doc__)
     parser.add_argument("--links", action="store_true", help="also over long links")
-    parser.add_argument("--output", help="keeps every single figure as JSON")
     arguments = parser.parse_args()
     places = Places(arguments)
     places.work.mkdir(parents=True, exist_ok=True)
     binary = str(pathlib.Path(arguments.antipode).resolve())
     programs = {"antipode": lambda: antipode(places, binary)}
     programs.update({peer.name: (lambda peer=peer: peer.measure(places)) for peer in peers(places)})
-    if arguments.only:
-        programs = {name: run for name, run in programs.items() if name in arguments.only}
-    rounds = {name: [] for name in programs}
-    try:
-        take_rounds(programs, rounds, arguments.rounds)
-    except KeyboardInterrupt:
-        print("stopped early", file=sys.stderr)
-    medians = {name: {step: statistics.median(figures[step] for figures in taken) for step in taken[0]}
-               for name, taken in rounds.items() if taken}
+    rounds, medians = measure_all(programs, arguments)
     over_links = links(places, binary, min(arguments.rounds, 3)) if arguments.links else []
-    if arguments.output:
-        kept = {"rounds": rounds, "medians": medians, "links": over_links, "load": os.getloadavg()}
-        pathlib.Path(arguments.output).write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    print("\n".join([*table(medians, max((len(taken) for taken in rounds.values()), default=0)), "", *over_links]))
+    keep(arguments, rounds=rounds, medians=medians, links=over_links)
+    print("\n".join([*table(medians, round_count(rounds)), "", *over_links]))
 
 
 if __name__ == "__main__":
