@@ -58,18 +58,20 @@ class Pair:
     """Two paired regions, the far one's listener for peers behind a relay if wanted."""
 
     def __init__(self, binary, folder, places, relay=None):
-        empty = places.work / "no-disks"
-        empty.mkdir(exist_ok=True)
-        (empty / "system.raw").touch()
-        os.truncate(empty / "system.raw", 4096)
-        self.near = Region(binary, folder / "near", places.sources, empty, DISKS, name="near")
+        places.show(1)
+        near_target, far_source, far_target = (folder / name for name in ("near-target", "far-source", "far-target"))
+        for empty in (near_target, far_source, far_target):
+            empty.mkdir()
+            (empty / "system.raw").write_bytes(bytes(4096))
+        self.near = Region(binary, folder / "near", places.sources, near_target, DISKS, name="near")
         peer_port, self.relay = free_port(), None
         url = None
         if relay is not None:
             relay_port = free_port()
             self.relay = Relay(relay_port, peer_port, *relay)
             url = f"https://127.0.0.1:{relay_port}"
-        self.far = Region(binary, folder / "far", empty, empty, DISKS[:1], name="far", peer_port=peer_port, peer_url=url)
+        self.far = Region(binary, folder / "far", far_source, far_target, DISKS[:1], name="far", peer_port=peer_port,
+                          peer_url=url)
         self.near.pair(self.far)
 
     def back_up(self):
@@ -87,7 +89,7 @@ class Pair:
         seconds = time.perf_counter() - begun
         cpu = self.near.cpu_seconds() + self.far.cpu_seconds() - cpu
         peaks = [region.peak_mib() - before for region, before in zip((self.near, self.far), idle)]
-        sent = sum(self.near.record(record)["progress"]["sent_bytes"] for record in records)
+        sent = sum(self.near.record(record)["sent_bytes"] for record in records)
         return {"": seconds, " s of processor": cpu, " MiB of memory": max(peaks), " MiB sent": sent / MIB}
 
     def stop(self):
@@ -122,10 +124,12 @@ def links(places, binary, rounds):
             for _ in range(rounds):
                 folder = places.fresh("antipode-link")
                 pair = Pair(binary, folder, places, relay=(round_trip / 1000, GIGABIT))
-                places.show(1)
-                pair.back_up()
-                figures = pair.replicate(accelerated)
-                taken.append((figures[""], pair.stop()))
+                try:
+                    pair.back_up()
+                    figures = pair.replicate(accelerated)
+                finally:
+                    carried_bytes = pair.stop()
+                taken.append((figures[""], carried_bytes))
                 shutil.rmtree(folder)
             seconds, carried = statistics.median(one[0] for one in taken), statistics.median(one[1] for one in taken)
             word = "accelerated" if accelerated else "one"
