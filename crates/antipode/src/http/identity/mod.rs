@@ -28,10 +28,8 @@ use crate::http::request::PathParams;
 
 /// Where a Keystone elsewhere says who callers are, nothing is at the addresses of the embedded one.
 pub(super) async fn only_embedded(State(control): State<Control>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_ours = ["/identity", "/v3"]
-        .iter()
-        .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let rest = request.uri().path().strip_prefix("/identity");
+    let is_ours = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if is_ours && control.has_identity_elsewhere() {
         return ApiError::no_route().into_response();
     }
